@@ -1,0 +1,3 @@
+"""jobgate: an identity-aware forwarding proxy for build jobs. Imports nothing."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Nouns: frozen dataclasses, enums and errors. Standard library only; imports nothing of ours."""

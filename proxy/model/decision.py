@@ -1,0 +1,60 @@
+"""May it: the answer, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from proxy.model.grant import Grant
+from proxy.model.identity import JobContext
+from proxy.model.intent import Intent, RequestView
+from proxy.model.reason import Reason
+
+
+class Effect(StrEnum):
+    """Of a rule or of a decision."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRequest:
+    """All the policy sees, and all replay needs to decide again."""
+
+    job: JobContext
+    view: RequestView
+    intent: Intent
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """How one rule was read: whether it matched and, if not, the first condition that failed (`job.branch`)."""
+
+    rule_id: str
+    matched: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Effect, reason, the rules that determined it, and the one thing it grants.
+
+    `revision` names the rule set. `tags` are carried on the record. `steps` are filled only by `explain`.
+    """
+
+    effect: Effect
+    reason: Reason
+    rule_ids: tuple[str, ...]
+    revision: str
+    grant: Grant | None = None
+    inspect: bool = True
+    """False: the connection is passed through undecrypted, decided by identity, host and port alone."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the effect is allow."""
+        return self.effect is Effect.ALLOW

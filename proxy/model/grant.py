@@ -1,0 +1,101 @@
+"""With what: grants, secrets, minted credentials, and the edits that put them on a request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, NoReturn
+
+REDACTED: Final = "[redacted]"
+
+
+class Secret:
+    """Text that cannot be printed, formatted, compared, hashed or pickled by accident. Only `reveal` gives it out."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text. Call it only where the secret goes on a wire or into a signature."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return REDACTED
+
+    def __str__(self) -> str:
+        return REDACTED
+
+    def __format__(self, spec: str) -> str:
+        return REDACTED
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError("secrets are not compared; use hmac.compare_digest on what reveal() returns")
+
+    def __hash__(self) -> NoReturn:
+        raise TypeError("secrets are not hashed")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("secrets are not pickled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldToken:
+    """A job's token for another audience, kept for a connector. Not verified here: its audience verifies it."""
+
+    audience: str
+    token: Secret
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a decision lets be minted: by which connector, with which scope, for how long.
+
+    `scope` is the rule's `credential:` block, JSON-shaped and validated by the connector's own schema.
+    `key` is a digest of connector and scope: together with the session it names one cached credential.
+    """
+
+    connector: str
+    scope: Mapping[str, object]
+    lifetime: timedelta
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MintRequest:
+    """All a connector learns about a job: enough to ask for a credential, nothing to decide by."""
+
+    grant: Grant
+    session_id: str
+    labels: Mapping[str, str]
+    """`organization`, `pipeline`, `step`, `branch`, `build_number`, `job_id`, ...: for session names and tags."""
+    tokens: Mapping[str, HeldToken]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """What was minted. `secrets` by the connector's own names; `facts` may be recorded, `secrets` never."""
+
+    connector: str
+    secrets: Mapping[str, Secret] = field(repr=False)
+    facts: Mapping[str, str]
+    fingerprint: str
+    """First 16 hex digits of the SHA-256 of the secret: names it in records without showing it."""
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edits:
+    """The difference between the request we decided on and the one we send. Data, so that simulate can show it.
+
+    Names are lower case. `query` of None leaves the query as it is. `watch` is what must not come back in a response.
+    """
+
+    remove: frozenset[str] = frozenset()
+    put: tuple[tuple[str, str | Secret], ...] = ()
+    query: str | None = None
+    watch: tuple[Secret, ...] = ()
+
+
+NO_EDITS: Final = Edits()

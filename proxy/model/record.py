@@ -1,0 +1,57 @@
+"""What happened: one entry of the audit trail, its place in the chain, and the signed head."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+type Fact = str | int | float | bool | list["Fact"] | dict[str, "Fact"] | None
+"""What a record may hold: plain JSON. Secrets have no such form."""
+
+
+class Kind(StrEnum):
+    """What an entry tells. `docs/audit.md` lists each kind's fields."""
+
+    STARTED = "proxy.started"
+    STOPPED = "proxy.stopped"
+    RULES_LOADED = "rules.loaded"
+    RULES_REFUSED = "rules.refused"
+    SESSION_OPENED = "session.opened"
+    SESSION_REFUSED = "session.refused"
+    SESSION_CLOSED = "session.closed"
+    CREDENTIAL_MINTED = "credential.minted"
+    CREDENTIAL_REFUSED = "credential.refused"
+    CREDENTIAL_DROPPED = "credential.dropped"
+    DECISION = "flow.decision"
+    OUTCOME = "flow.outcome"
+    CONNECTION = "connection.closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """One entry before it is chained. `facts` is built from allow-listed fields; `at` is UTC."""
+
+    kind: Kind
+    at: datetime
+    facts: Mapping[str, Fact]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """An entry's place: its sequence number from 0, and the hex SHA-256 of its line and of the line before."""
+
+    sequence: int
+    digest: str
+    previous: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A signed statement that the trail `origin` had `size` entries and that the last one's digest was `head`."""
+
+    origin: str
+    size: int
+    head: str
+    at: datetime
+    signed: str
+    """The signed note as written (C2SP signed-note)."""
