@@ -1,0 +1,43 @@
+"""Decide one request: decode, then evaluate. Pure, and shared by run, explain, simulate and replay."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from proxy.intents.registry import decode
+from proxy.model.decision import AccessRequest, Decision, Effect
+from proxy.model.errors import IntentError
+from proxy.model.identity import JobContext
+from proxy.model.intent import Intent, RequestView
+from proxy.policy.compile import RuleSet
+from proxy.policy.evaluate import evaluate, explain
+
+type Evaluate = Callable[[RuleSet, AccessRequest], Decision]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision and the intent it was made on. `intent` is None when the request could not be read."""
+
+    decision: Decision
+    intent: Intent | None
+
+
+def decide(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict:
+    """Decide `view` for `job` under `ruleset` at `now`. Deny is a value; nothing is raised for bad requests."""
+    return _decide(view, job, ruleset, now, evaluate)
+
+
+def explain_verdict(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict:
+    """As `decide`, with a step for every rule that named the host."""
+    return _decide(view, job, ruleset, now, explain)
+
+
+def _decide(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime, how: Evaluate) -> Verdict:
+    try:
+        intent = decode(view)
+    except IntentError as error:
+        return Verdict(
+            Decision(effect=Effect.DENY, reason=error.reason, rule_ids=(), revision=ruleset.revision), intent=None
+        )
+    return Verdict(how(ruleset, AccessRequest(job=job, view=view, intent=intent, now=now)), intent)

@@ -1,0 +1,169 @@
+"""Facts for the trail, from allow-listed fields only. Query values, header values and bodies are never recorded."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+from proxy.engine.seam import ConnectionEnd, Outcome, Peer
+from proxy.model.authority import Authority
+from proxy.model.decision import Decision, Effect
+from proxy.model.grant import Credential
+from proxy.model.identity import JobContext, Session
+from proxy.model.intent import Intent, RequestView
+from proxy.model.reason import Reason
+from proxy.model.record import AuditRecord, Fact, Kind
+
+LABELS: Final = (
+    "organization",
+    "pipeline",
+    "repository",
+    "step",
+    "branch",
+    "tag",
+    "commit",
+    "build_number",
+    "build_id",
+    "job_id",
+    "source",
+    "environment",
+)
+"""The job facts that stand on every record and go into session names and tags."""
+
+
+def job_facts(job: JobContext) -> dict[str, Fact]:
+    """Return the job's labels that its issuer stated."""
+    return {name: value for name in LABELS if (value := getattr(job, name)) is not None}
+
+
+def job_labels(job: JobContext) -> dict[str, str]:
+    """Return the same labels as text, for a connector."""
+    return {name: str(value) for name, value in job_facts(job).items()}
+
+
+def request_facts(view: RequestView) -> dict[str, Fact]:
+    """Describe a request. Of the query only a digest: values can be capabilities."""
+    facts: dict[str, Fact] = {
+        "method": view.method,
+        "scheme": view.scheme,
+        "host": view.authority.host,
+        "port": view.authority.port,
+        "path": view.path,
+    }
+    if view.query is not None:
+        facts["query_sha256"] = sha256(view.query.encode("latin-1", "replace")).hexdigest()
+    if view.body_length is not None and view.body_length > 0:
+        facts["length"] = view.body_length
+    return facts
+
+
+def connect_facts(authority: Authority) -> dict[str, Fact]:
+    """Describe a CONNECT."""
+    return {"method": "CONNECT", "scheme": "https", "host": authority.host, "port": authority.port, "path": ""}
+
+
+def intent_facts(intent: Intent | None) -> dict[str, Fact]:
+    """Describe how a request was read; nothing when it could not be."""
+    if intent is None:
+        return {}
+    facts: dict[str, Fact] = {
+        "action": intent.action,
+        "resource_type": intent.resource.type,
+        "resource": intent.resource.id,
+        "class": intent.effect.value,
+    }
+    if intent.facts:
+        facts["facts"] = dict(intent.facts)
+    return facts
+
+
+def who_facts(session: Session | None, peer: Peer) -> dict[str, Fact]:
+    """Name the connection and, once known, the session and its job."""
+    if session is None:
+        return {"connection": peer.connection_id, "client": peer.address}
+    return {"connection": peer.connection_id, "session": session.id, "job": job_facts(session.job)}
+
+
+def decision_record(at: datetime, flow_id: str, parts: Mapping[str, Fact], decision: Decision) -> AuditRecord:
+    """Build the record that must be durable before anything leaves."""
+    facts: dict[str, Fact] = {
+        "flow": flow_id,
+        "effect": decision.effect.value,
+        "reason": decision.reason.value,
+        "rules": list(decision.rule_ids),
+        "revision": decision.revision,
+        **parts,
+    }
+    if decision.grant is not None:
+        facts["connector"] = decision.grant.connector
+        facts["grant"] = decision.grant.key
+    if decision.tags:
+        facts["tags"] = dict(decision.tags)
+    return AuditRecord(kind=Kind.DECISION, at=at, facts=facts)
+
+
+def refusal_record(at: datetime, flow_id: str, parts: Mapping[str, Fact], reason: Reason, detail: str) -> AuditRecord:
+    """Build the record of a denial that no rule was asked about."""
+    facts: dict[str, Fact] = {"flow": flow_id, "effect": Effect.DENY.value, "reason": reason.value, "rules": []}
+    if detail:
+        facts["detail"] = detail
+    return AuditRecord(kind=Kind.DECISION, at=at, facts={**facts, **parts})
+
+
+def outcome_record(at: datetime, flow_id: str, outcome: Outcome, fingerprint: str | None) -> AuditRecord:
+    """Build the record of how an allowed exchange ended. Absent facts are left out."""
+    facts: dict[str, Fact] = {
+        "flow": flow_id,
+        "reason": outcome.reason.value,
+        "sent": outcome.sent_bytes,
+        "received": outcome.received_bytes,
+    }
+    optional: dict[str, Fact] = {
+        "status": outcome.status,
+        "sent_sha256": outcome.sent_digest,
+        "received_sha256": outcome.received_digest,
+        "upstream": outcome.upstream,
+        "credential": fingerprint,
+    }
+    facts.update({name: value for name, value in optional.items() if value is not None})
+    if outcome.milliseconds:
+        facts["ms"] = dict(outcome.milliseconds)
+    if outcome.redactions:
+        facts["redactions"] = outcome.redactions
+    if outcome.detail:
+        facts["detail"] = outcome.detail
+    return AuditRecord(kind=Kind.OUTCOME, at=at, facts=facts)
+
+
+def credential_record(at: datetime, session: Session, grant_key: str, credential: Credential) -> AuditRecord:
+    """Build the record of a newly minted credential: its fingerprint and public facts, never its secret."""
+    facts: dict[str, Fact] = {
+        "session": session.id,
+        "job": job_facts(session.job),
+        "connector": credential.connector,
+        "grant": grant_key,
+        "credential": credential.fingerprint,
+        "expires_at": None if credential.expires_at is None else credential.expires_at.isoformat(),
+        "facts": dict(credential.facts),
+    }
+    return AuditRecord(kind=Kind.CREDENTIAL_MINTED, at=at, facts=facts)
+
+
+def connection_record(at: datetime, end: ConnectionEnd) -> AuditRecord:
+    """Build the record every accepted connection leaves, whatever became of it."""
+    facts: dict[str, Fact] = {
+        "connection": end.peer.connection_id,
+        "client": end.peer.address,
+        "requests": end.requests,
+        "bytes_in": end.bytes_in,
+        "bytes_out": end.bytes_out,
+        "reason": end.reason.value,
+    }
+    if end.session_id is not None:
+        facts["session"] = end.session_id
+    if end.authority is not None:
+        facts["host"] = end.authority.host
+        facts["port"] = end.authority.port
+    if end.detail:
+        facts["detail"] = end.detail
+    return AuditRecord(kind=Kind.CONNECTION, at=at, facts=facts)
