@@ -1,25 +1,58 @@
 """Identify, decode, decide, record, mint, edit, record. Deny first, allow last; a record before anything leaves."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
 
+from proxy.engine import hygiene, records
+from proxy.engine.decide import decide
 from proxy.engine.ports import Clock, Entropy, Meter, Minter, Trail
 from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
 from proxy.model.authority import Authority
-from proxy.model.grant import Edits
+from proxy.model.decision import Decision, Effect
+from proxy.model.errors import AuditError, CredentialError
+from proxy.model.grant import NO_EDITS, Credential, Edits, Grant, MintRequest
 from proxy.model.identity import Session
 from proxy.model.intent import RequestView
 from proxy.model.reason import Reason
+from proxy.model.record import AuditRecord, Fact
+from proxy.policy.compile import RuleSet
+from proxy.policy.evaluate import reach
+
+# OPTIONS may be answered by anyone in front of the service and reflects what it was sent: never a credential (B03).
+_NEVER_CREDENTIALED = frozenset({"OPTIONS"})
+
+
+class Desk(Protocol):
+    """Who holds the sessions; `engine.sessions.SessionDesk`."""
+
+    async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
+        """Return the session a proxy password belongs to."""
+
+    def is_open(self, session: Session) -> bool:
+        """Return whether a session is still open now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The edges, wired by `app`."""
+    """The edges, wired by `app`. `rules` returns the current rule set, atomically replaced by a reload."""
 
     clock: Clock
     entropy: Entropy
     trail: Trail
     minter: Minter
     meter: Meter
+    desk: Desk
+    rules: Callable[[], RuleSet]
+
+
+@dataclass(slots=True)
+class _OpenFlow:
+    """An allowed exchange whose outcome is still to come."""
+
+    session: Session
+    credential: str | None = None
 
 
 class Engine:
@@ -29,30 +62,172 @@ class Engine:
     `refuse(..., Reason.INTERNAL)` and a 503. Nothing has left when that happens.
     """
 
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._open: dict[str, _OpenFlow] = {}
+        self._recorded: set[tuple[str, str]] = set()
+
+    @property
+    def open_flows(self) -> int:
+        """How many allowed exchanges have no outcome yet."""
+        return len(self._open)
+
+    def forget_session(self, session_id: str) -> None:
+        """Drop what is remembered of a closed session."""
+        self._recorded = {pair for pair in self._recorded if pair[0] != session_id}
+
     async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
         """Return the session of a proxy password, or of the sidecar's own job when there is none."""
-        raise NotImplementedError
+        found = await self._parts.desk.authenticate(presented, peer)
+        if isinstance(found, Session):
+            return found
+        return await self.refuse(found.reason, peer, None, found.detail)
 
     async def open_tunnel(self, session: Session, authority: Authority, peer: Peer) -> Tunnel | Denial:
         """Say whether any rule could let this job talk to this place. Called before the name is resolved."""
-        raise NotImplementedError
+        flow_id = self._parts.entropy.new_id()
+        parts = {**records.who_facts(session, peer), **records.connect_facts(authority)}
+        if (unfit := self._unfit(session)) is not None:
+            return await self._deny(flow_id, parts, unfit)
+        decision = reach(self._parts.rules(), session.job, authority, self._parts.clock.now())
+        if decision.is_allowed and decision.inspect:
+            return Tunnel(flow_id=flow_id, inspect=True)  # each request inside is decided, and recorded, on its own
+        if (failed := await self._record_decision(flow_id, parts, decision)) is not None:
+            return failed
+        if not decision.is_allowed:
+            return _denial(flow_id, decision)
+        self._open[flow_id] = _OpenFlow(session)
+        return Tunnel(flow_id=flow_id, inspect=False)
 
     async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial:
         """Decide one request and put the decision on record. A Clearance means: recorded, durable, may be sent."""
-        raise NotImplementedError
+        flow_id = self._parts.entropy.new_id()
+        parts = {**records.who_facts(session, peer), **records.request_facts(view)}
+        if (unfit := self._unfit(session)) is not None:
+            return await self._deny(flow_id, parts, unfit)
+        if (name := hygiene.find_query_credential(view)) is not None:
+            return await self._deny(flow_id, parts, Reason.CREDENTIAL_PRESENT, f"the query parameter `{name}`")
+        stripped = hygiene.find_credential_fields(view.headers)
+        if stripped:
+            parts["stripped"] = [*sorted(stripped)]
+        verdict = decide(view, session.job, self._parts.rules(), self._parts.clock.now())
+        decision = verdict.decision
+        parts.update(records.intent_facts(verdict.intent))
+        grant = None if view.method in _NEVER_CREDENTIALED else decision.grant
+        needs_digest = False
+        if decision.is_allowed and grant is not None:
+            try:
+                needs_digest = self._parts.minter.check(view, grant)
+            except CredentialError as error:
+                parts["detail"] = str(error)
+                decision = replace(decision, effect=Effect.DENY, reason=error.reason, grant=None)
+        if (failed := await self._record_decision(flow_id, parts, decision)) is not None:
+            return failed
+        if not decision.is_allowed:
+            return _denial(flow_id, decision, str(parts.get("detail", "")))
+        self._open[flow_id] = _OpenFlow(session)
+        return Clearance(
+            flow_id=flow_id,
+            session=session,
+            view=view,
+            decision=decision,
+            grant=grant,
+            stripped=stripped,
+            needs_digest=needs_digest,
+        )
 
     async def equip(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
-        """Mint what the decision granted and return the edits. A Denial here is already on record."""
-        raise NotImplementedError
+        """Mint what the decision granted and return the edits.
 
-    async def refuse(self, reason: Reason, peer: Peer, session: Session | None, detail: str = "") -> Denial:
+        A Denial here is already on record and the flow concluded.
+        """
+        grant, session = clearance.grant, clearance.session
+        if grant is None:
+            return Edits(remove=clearance.stripped) if clearance.stripped else NO_EDITS
+        try:
+            credential = await self._mint(session, grant)
+            edits = self._parts.minter.apply(clearance.view, grant, credential, body_digest)
+        except (CredentialError, AuditError) as error:
+            self.conclude(clearance.flow_id, Outcome(reason=error.reason, detail=str(error)))
+            detail = str(error) if error.reason is not Reason.CREDENTIAL_REFUSED else ""
+            return Denial(
+                reason=error.reason, flow_id=clearance.flow_id, rule_ids=clearance.decision.rule_ids, detail=detail
+            )
+        # A session may end while its credential is being minted; what was allowed then is not allowed now.
+        if (unfit := self._unfit(session)) is not None:
+            self.conclude(clearance.flow_id, Outcome(reason=unfit))
+            return Denial(reason=unfit, flow_id=clearance.flow_id)
+        self._open[clearance.flow_id].credential = credential.fingerprint
+        return replace(edits, remove=edits.remove | clearance.stripped)
+
+    async def refuse(
+        self, reason: Reason, peer: Peer, session: Session | None, detail: str = "", authority: Authority | None = None
+    ) -> Denial:
         """Record a refusal that the lane itself had to make (malformed, ambiguous, too slow) and return its answer."""
-        raise NotImplementedError
+        parts = records.who_facts(session, peer)
+        if authority is not None:
+            parts |= {"host": authority.host, "port": authority.port}
+        return await self._deny(self._parts.entropy.new_id(), parts, reason, detail)
 
     def conclude(self, flow_id: str, outcome: Outcome) -> None:
-        """Record how an allowed exchange or a passed-through tunnel ended. Call exactly once for each."""
-        raise NotImplementedError
+        """Record how an allowed exchange or a passed-through tunnel ended. Only the first call for a flow counts."""
+        flow = self._open.pop(flow_id, None)
+        if flow is None:
+            return
+        self._parts.trail.post(records.outcome_record(self._now(), flow_id, outcome, flow.credential))
 
     def close_connection(self, end: ConnectionEnd) -> None:
         """Record the end of a connection. Call exactly once for each accepted connection."""
-        raise NotImplementedError
+        self._parts.trail.post(records.connection_record(self._now(), end))
+
+    def _now(self) -> datetime:
+        return self._parts.clock.now()
+
+    def _unfit(self, session: Session) -> Reason | None:
+        """Return why nothing may be allowed at this moment, whatever the rules say."""
+        if not self._parts.desk.is_open(session):
+            return Reason.SESSION_EXPIRED
+        if not self._parts.trail.is_writable():
+            return Reason.TRAIL_UNAVAILABLE
+        return None
+
+    async def _mint(self, session: Session, grant: Grant) -> Credential:
+        credential = await self._parts.minter.mint(
+            MintRequest(
+                grant=grant,
+                session_id=session.id,
+                labels=records.job_labels(session.job),
+                tokens=session.tokens,
+            )
+        )
+        mark = (session.id, credential.fingerprint)
+        if mark not in self._recorded:
+            await self._parts.trail.append(records.credential_record(self._now(), session, grant.key, credential))
+            self._recorded.add(mark)
+        return credential
+
+    async def _deny(self, flow_id: str, parts: dict[str, Fact], reason: Reason, detail: str = "") -> Denial:
+        record = records.refusal_record(self._now(), flow_id, parts, reason, detail)
+        if (failed := await self._append(flow_id, record)) is not None:
+            return failed
+        decision = Decision(effect=Effect.DENY, reason=reason, rule_ids=(), revision="")
+        self._parts.meter.count_decision(decision)
+        return _denial(flow_id, decision, detail)
+
+    async def _record_decision(self, flow_id: str, parts: dict[str, Fact], decision: Decision) -> Denial | None:
+        failed = await self._append(flow_id, records.decision_record(self._now(), flow_id, parts, decision))
+        if failed is None:
+            self._parts.meter.count_decision(decision)
+        return failed
+
+    async def _append(self, flow_id: str, record: AuditRecord) -> Denial | None:
+        try:
+            await self._parts.trail.append(record)
+        except AuditError as error:
+            self._parts.meter.count_event(Reason.TRAIL_UNAVAILABLE)
+            return Denial(reason=error.reason, flow_id=flow_id)
+        return None
+
+
+def _denial(flow_id: str, decision: Decision, detail: str = "") -> Denial:
+    return Denial(reason=decision.reason, flow_id=flow_id, rule_ids=decision.rule_ids, detail=detail)

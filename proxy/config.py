@@ -1,0 +1,289 @@
+"""Settings: inert data. Argument vector, environment and file are read here and nowhere else.
+
+Precedence: command line, then environment (`JOBGATE_*`), then the settings file, then the defaults below.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from proxy.model.authority import Authority, parse_authority
+from proxy.model.durations import parse_duration
+from proxy.model.errors import ConfigError, JobgateError, ProtocolError, RuleFileError
+from proxy.model.identity import TrustedIssuer
+from proxy.sources.yaml import Located, load_yaml
+
+DEFAULT_FILE = Path("jobgate.yaml")
+
+
+def _authority(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_authority(value.removeprefix("tcp://"), None)
+    except ProtocolError as error:
+        raise ValueError(f"{error}; write host:port") from None
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _networks(value: object) -> object:
+    return value if not isinstance(value, str) else [value]
+
+
+Place = Annotated[Authority, BeforeValidator(_authority)]
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=False)
+
+
+class CaSettings(_Section):
+    """An operator's own CA instead of one made per start. The key file must be readable by its owner alone."""
+
+    certificate: Path
+    key: Path
+
+
+class AuditSettings(_Section):
+    """Where the trail goes and how durable a record is before anything leaves."""
+
+    directory: Path = Path("audit")
+    durability: Literal["fsync", "write"] = "fsync"
+    segment_bytes: int = Field(64 * 1024 * 1024, ge=4096)
+    segment_age: Duration = timedelta(hours=1)
+    checkpoint_key: Path | None = None
+    stdout: bool = False
+
+
+class IssuerSettings(_Section):
+    """One OIDC issuer this proxy believes."""
+
+    provider: str
+    audience: str = Field(min_length=1)
+    bound: dict[str, str] = Field(default_factory=dict)
+    issuer: str | None = None
+    algorithms: tuple[str, ...] | None = None
+    jwks_url: str | None = None
+    mapping: dict[str, str] = Field(default_factory=dict)
+    max_lifetime: Duration = timedelta(hours=2)
+    max_age: Duration = timedelta(hours=2)
+    leeway: Duration = timedelta(seconds=30)
+
+
+class TokenSource(_Section):
+    """Where a token comes from: a file that something else refreshes, or a command that prints it."""
+
+    file: Path | None = None
+    command: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.command is None):
+            raise ValueError("give exactly one of `file` and `command`")
+        return self
+
+
+class IdentitySettings(TokenSource):
+    """Sidecar mode: the one job this proxy serves, so that clients need no proxy password."""
+
+    others: tuple[TokenSource, ...] = ()
+
+
+class UpstreamSettings(_Section):
+    """How upstreams are reached and trusted."""
+
+    trust: Path | None = None
+    connect_to: dict[str, str] = Field(default_factory=dict)
+    allow_addresses: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)] = ()
+
+
+class SessionSettings(_Section):
+    """How long a session may live, how many there may be, and who may list them over TCP."""
+
+    ceiling: Duration = timedelta(hours=12)
+    maximum: int = Field(1000, ge=1)
+    operator_token: Path | None = None
+
+
+class LimitSettings(_Section):
+    """Bounds on connections, time and memory; see docs/operating.md for the reasons."""
+
+    connections: int = Field(1024, ge=1)
+    drain: Duration = timedelta(seconds=30)
+    decision: Duration = timedelta(seconds=10)
+    idle: Duration = timedelta(seconds=120)
+    head: Duration = timedelta(seconds=15)
+    connect: Duration = timedelta(seconds=10)
+    signed_body: int = Field(16 * 1024 * 1024, ge=0)
+
+
+class Settings(_Section):
+    """Everything an operator can say."""
+
+    listen: Place = Authority("127.0.0.1", 8080)
+    control: str = ".jobgate/control.sock"
+    rules: tuple[Path, ...] = (Path("rules"),)
+    certs: Path = Path("certs")
+    ca: CaSettings | None = None
+    audit: AuditSettings = AuditSettings()
+    issuers: tuple[IssuerSettings, ...] = ()
+    identity: IdentitySettings | None = None
+    session: SessionSettings = SessionSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    limits: LimitSettings = LimitSettings()
+
+    @model_validator(mode="after")
+    def _own_identity_needs_an_issuer(self) -> Self:
+        if self.identity is not None and not self.issuers:
+            raise ValueError("`identity` needs at least one entry under `issuers` that can verify it")
+        return self
+
+
+# environment variable -> path of the setting; the same values a settings file would hold, as text.
+ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
+    "JOBGATE_LISTEN": ("listen",),
+    "JOBGATE_CONTROL": ("control",),
+    "JOBGATE_RULES": ("rules",),
+    "JOBGATE_CERTS": ("certs",),
+    "JOBGATE_AUDIT": ("audit", "directory"),
+}
+_LISTS = {("rules",)}
+
+
+def load_settings(file: Path | None, environ: Mapping[str, str], arguments: Mapping[str, object]) -> Settings:
+    """Read settings from a file, the environment and parsed arguments (`listen`, `control`, `rules`, ...).
+
+    `file` of None means `JOBGATE_CONFIG`, else `jobgate.yaml` when it exists. Relative paths in a file are relative to
+    it. Raises ConfigError naming file, line and remedy.
+    """
+    named = file or (Path(environ["JOBGATE_CONFIG"]) if "JOBGATE_CONFIG" in environ else None)
+    source = named or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    located = _read_file(source) if source is not None else None
+    raw: dict[str, Any] = {} if located is None else _mapping(located, source)
+    if source is not None:
+        _anchor_paths(raw, source.parent)
+    for variable, path in ENVIRONMENT.items():
+        if variable in environ:
+            value: object = environ[variable]
+            _put(raw, path, value.split(":") if path in _LISTS and isinstance(value, str) else value)
+    for name, value in arguments.items():
+        if value is not None:
+            _put(raw, tuple(name.split(".")), value)
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, located, source)) from None
+
+
+def trusted_issuers(settings: Settings, defaults: Mapping[str, TrustedIssuer]) -> tuple[TrustedIssuer, ...]:
+    """Turn issuer settings into what identity verifies against; `defaults` holds each provider's public issuer."""
+    return tuple(_trusted(entry, defaults) for entry in settings.issuers)
+
+
+def _trusted(entry: IssuerSettings, defaults: Mapping[str, TrustedIssuer]) -> TrustedIssuer:
+    default = defaults.get(entry.provider)
+    issuer = entry.issuer or (default.issuer if default is not None else None)
+    if issuer is None:
+        raise ConfigError(f"issuers: provider `{entry.provider}` needs `issuer: https://...`")
+    return TrustedIssuer(
+        provider=entry.provider,
+        issuer=issuer,
+        audience=entry.audience,
+        bound=entry.bound,
+        algorithms=entry.algorithms or (default.algorithms if default is not None else ("RS256",)),
+        jwks_url=entry.jwks_url,
+        mapping=entry.mapping,
+        max_lifetime=entry.max_lifetime,
+        max_age=entry.max_age,
+        leeway=entry.leeway,
+    )
+
+
+def _read_file(path: Path) -> Located:
+    try:
+        return load_yaml(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; name another file with --config") from None
+    except RuleFileError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _mapping(located: Located, source: Path | None) -> dict[str, Any]:
+    if located.value is None:
+        return {}
+    if not isinstance(located.value, dict):
+        raise ConfigError(f"{source}: settings are a mapping of names to values")
+    return dict(located.value)
+
+
+_PATHS = (
+    ("certs",),
+    ("rules",),
+    ("audit", "directory"),
+    ("audit", "checkpoint_key"),
+    ("ca", "certificate"),
+    ("ca", "key"),
+    ("identity", "file"),
+    ("upstream", "trust"),
+    ("session", "operator_token"),
+)
+
+
+def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
+    """Make the file's relative paths relative to the file, not to wherever the command was started."""
+    for path in _PATHS:
+        *parents, last = path
+        section: Any = raw
+        for name in parents:
+            section = section.get(name) if isinstance(section, dict) else None
+        if isinstance(section, dict) and last in section:
+            section[last] = _anchored(section[last], folder)
+    control = raw.get("control")
+    if isinstance(control, str) and not _is_tcp(control):
+        raw["control"] = str(_anchored(control, folder))
+
+
+def _anchored(value: object, folder: Path) -> object:
+    if isinstance(value, list):
+        return [_anchored(entry, folder) for entry in value]
+    return str(folder / value) if isinstance(value, str) else value
+
+
+def _is_tcp(control: str) -> bool:
+    return "/" not in control and control.rpartition(":")[2].isdigit()
+
+
+def control_place(control: str) -> Authority | Path:
+    """Read the control address: `host:port` (loopback) or the path of a Unix socket. Raises ConfigError."""
+    if not _is_tcp(control):
+        return Path(control.removeprefix("unix:"))
+    try:
+        return parse_authority(control, None)
+    except JobgateError as error:
+        raise ConfigError(f"control: {error}; write 127.0.0.1:PORT or the path of a Unix socket") from None
+
+
+def _put(raw: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    *parents, last = path
+    section = raw
+    for name in parents:
+        section = section.setdefault(name, {})
+    section[last] = value
+
+
+def _explain(error: ValidationError, located: Located | None, source: Path | None) -> str:
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False):
+        path = tuple(part for part in fault["loc"] if isinstance(part, str | int))
+        name = ".".join(str(part) for part in path) or "settings"
+        where = f"{source}:{located.line(path)}: " if located is not None and source is not None else ""
+        lines.append(f"{where}{name}: {fault['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
