@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway": {"model", "engine"},
     "control": {"model", "engine"},
     "config": {"model", "sources"},
+    "system": {"model"},
     "app": {"*"},
     "demo": {"*"},
     "cli": {"*"},
