@@ -95,7 +95,7 @@ def test_finds_all_fields() -> None:
     ],
 )
 def test_query_credentials(query: str | None, name: str | None) -> None:
-    """A credential in the query is found in any case, encoding and separator; signed URLs are capabilities, not ours."""
+    """A credential in the query is found in any case, encoding and separator; a signed URL is a capability."""
     view = RequestView(
         method="GET", scheme="https", authority=Authority("example.com", 443), path="/", query=query, headers=()
     )
