@@ -25,6 +25,9 @@ class Kind(StrEnum):
     DECISION = "flow.decision"
     OUTCOME = "flow.outcome"
     CONNECTION = "connection.closed"
+    # written by the trail itself
+    TRAIL_OPENED = "trail.opened"
+    TRAIL_REPAIRED = "trail.repaired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What happened: records become exact bytes, bytes a chain, the chain gets signed heads. Pure: no file, no clock."""

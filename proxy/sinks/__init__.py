@@ -1,0 +1,1 @@
+"""Destinations of the audit trail: where chained bytes become durable. All disk access of the trail is here."""

@@ -1,0 +1,178 @@
+"""Read what an earlier run left: where its chain ends, what its crash tore off, which flows it left open.
+
+Only a torn end is mended, and said so on the record. Anything else that does not verify stops the start: a trail that
+may have been altered is evidence, not something to write on.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from proxy.audit.chain import BEGINNING, Head, read_envelope, read_record, verify_link
+from proxy.model.errors import AuditError
+from proxy.model.record import Kind
+from proxy.sinks.segments import CHECKPOINTS
+
+_SEGMENT: Final = re.compile(r"trail-([0-9]{12,18})\.jsonl")
+_FLOW_KINDS: Final = frozenset({Kind.DECISION, Kind.OUTCOME})
+_NOTE_END: Final = re.compile(rb"\n\xe2\x80\x94 [^\n]+\n\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What an earlier run left behind. `name` is empty when there was none."""
+
+    head: Head = BEGINNING
+    name: str = ""
+    kept: int = 0
+    """Bytes of the last segment that are the trail's."""
+    torn: int = 0
+    """Bytes after them, cut off."""
+    open_flows: tuple[str, ...] = ()
+    """Allowed and never concluded."""
+
+
+@dataclass(slots=True)
+class _Walk:
+    head: Head | None = None
+    kept: int = 0
+    open_flows: dict[str, None] | None = None
+
+
+def list_segments(directory: Path) -> list[Path]:
+    """Return the trail's segments in order."""
+    found = [path for path in directory.iterdir() if _SEGMENT.fullmatch(path.name)]
+    return sorted(found, key=lambda path: segment_start(path.name))
+
+
+def segment_start(name: str) -> int:
+    """Return the sequence number of a segment's first record, as its name says."""
+    found = _SEGMENT.fullmatch(name)
+    if found is None:
+        raise AuditError(f"{name} is not a segment's name")
+    return int(found[1])
+
+
+def recover(directory: Path) -> Left:
+    """Mend and describe what is there. Raises AuditError when the end of the trail does not verify."""
+    try:
+        _cut_torn_note(directory / CHECKPOINTS)
+        segments = list_segments(directory)
+        # A segment without one whole record was begun and never used.
+        while segments and not _has_record(segments[-1]):
+            _set_aside(segments.pop())
+        return _walk(_last_run(segments)) if segments else Left()
+    except OSError as error:
+        raise AuditError(f"the trail in {directory} cannot be read: {error.strerror}") from None
+
+
+def _last_run(segments: list[Path]) -> list[Path]:
+    """Return the segments from the last start on: what was open before it was closed by it."""
+    chosen: list[Path] = []
+    for path in reversed(segments):
+        chosen.insert(0, path)
+        if any(_kind(line) == Kind.TRAIL_OPENED for line in _lines(path)):
+            break
+    return chosen
+
+
+def _walk(segments: list[Path]) -> Left:
+    walk = _Walk(open_flows={})
+    last = segments[-1]
+    for path in segments:
+        stop = None if path == last else segment_start(segments[segments.index(path) + 1].name)
+        _walk_segment(walk, path, stop)
+    torn = _cut(last, walk.kept)
+    assert walk.head is not None  # noqa: S101 - for mypy; the last segment has a record
+    return Left(head=walk.head, name=last.name, kept=walk.kept, torn=torn, open_flows=tuple(walk.open_flows or ()))
+
+
+def _walk_segment(walk: _Walk, path: Path, stop: int | None) -> None:
+    walk.kept = 0
+    for line in _lines(path):
+        if stop is not None and walk.head is not None and walk.head.size >= stop and walk.kept:
+            return  # a failed batch that could not be cut off; the next segment begins where this one was durable
+        if _is_torn(line):
+            if stop is None:
+                return
+            raise AuditError(f"{path.name} has a torn record, and another segment follows: {_ADVICE}")
+        if walk.head is None:
+            envelope = read_envelope(line)
+            walk.head = Head(envelope.sequence, envelope.previous)
+        try:
+            walk.head = verify_link(walk.head, line)
+        except AuditError as error:
+            raise AuditError(f"{path.name}: {error}: {_ADVICE}") from None
+        walk.kept += len(line)
+        _note_flow(walk, line)
+
+
+_ADVICE: Final = "run `jobgate audit verify`, keep the directory as it is, and start with another one"
+
+
+def _note_flow(walk: _Walk, line: bytes) -> None:
+    assert walk.open_flows is not None  # noqa: S101 - for mypy
+    kind = read_envelope(line).kind
+    if kind == Kind.TRAIL_OPENED:
+        walk.open_flows.clear()
+    if kind not in _FLOW_KINDS:
+        return
+    record = read_record(line)
+    flow = str(record.get("flow"))
+    if kind == Kind.DECISION and record.get("effect") == "allow":
+        walk.open_flows[flow] = None
+    else:
+        walk.open_flows.pop(flow, None)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from file
+
+
+def _kind(line: bytes) -> str:
+    try:
+        return read_envelope(line).kind
+    except AuditError:
+        return ""
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether a write was cut short: no newline, or blocks that never reached the disk and read as NUL."""
+    return not line.endswith(b"\n") or b"\0" in line
+
+
+def _has_record(path: Path) -> bool:
+    first = next(_lines(path), b"")
+    return bool(first) and not _is_torn(first)
+
+
+def _set_aside(path: Path) -> None:
+    """Keep what a crash tore, under a name no segment has; remove what is empty."""
+    if path.stat().st_size == 0:
+        path.unlink()
+    else:
+        path.rename(path.with_name(f"torn-{path.stem.removeprefix('trail-')}-{os.urandom(4).hex()}"))
+
+
+def _cut(path: Path, kept: int) -> int:
+    torn = path.stat().st_size - kept
+    if torn > 0:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.ftruncate(descriptor, kept)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return torn
+
+
+def _cut_torn_note(path: Path) -> None:
+    """Cut a checkpoint that a crash left half written: the next one must not be glued to it."""
+    if not path.exists():
+        return
+    end = max((found.end() for found in _NOTE_END.finditer(path.read_bytes())), default=0)
+    _cut(path, end)
