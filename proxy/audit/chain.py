@@ -61,6 +61,11 @@ def read_envelope(line: bytes) -> Envelope:
     )
 
 
+def is_torn(line: bytes) -> bool:
+    """Return whether a write was cut short: no newline, or blocks that never reached the disk and read as NUL."""
+    return not line.endswith(b"\n") or b"\0" in line
+
+
 def read_record(line: bytes) -> dict[str, Any]:
     """Return a line as a mapping. Raises AuditError when it is not one record in the form we write."""
     if read_envelope(line).version != VERSION:

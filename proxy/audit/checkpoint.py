@@ -34,6 +34,36 @@ _NOTE: Final = re.compile(
     r"(?P<body>(?P<origin>[A-Za-z0-9._/-]{1,200})\n(?P<size>0|[1-9][0-9]{0,17})\n(?P<head>[A-Za-z0-9+/]{43}=)\n"
     r"at (?P<at>[0-9T:.-]{26}Z)\n)\n— (?P<name>[A-Za-z0-9._/-]{1,200}) (?P<signature>[A-Za-z0-9+/=]{92})\n"
 )
+# The same, line by line, with the empty line that follows each note in the file.
+_NOTE_LINES: Final = tuple(
+    re.compile(shape)
+    for shape in (
+        r"[A-Za-z0-9._/-]{1,200}",
+        r"0|[1-9][0-9]{0,17}",
+        r"[A-Za-z0-9+/]{43}=",
+        r"at [0-9T:.-]{26}Z",
+        "",
+        r"— [A-Za-z0-9._/-]{1,200} [A-Za-z0-9+/=]{92}",
+        "",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NoteAt:
+    """A checkpoint as it stands in a file, and the line it begins on, counted from 1."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a checkpoints file holds: whole notes, lines that are none, and the bytes of one that a crash tore off."""
+
+    whole: tuple[NoteAt, ...]
+    broken: tuple[int, ...]
+    torn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +131,39 @@ def read_verifier(text: str) -> Verifier:
     if raw[:1] != _ED25519 or _ORIGIN.fullmatch(origin) is None or verifier.key_id.hex() != key_id:
         raise AuditError("not a checkpoint key: its id does not belong to it")
     return verifier
+
+
+def split_notes(raw: bytes) -> Notes:
+    """Take a checkpoints file apart: notes, each followed by an empty line. Nothing is verified here."""
+    text = raw.decode("utf-8", "replace")
+    whole: list[NoteAt] = []
+    broken: list[int] = []
+    at, line = 0, 1
+    while at < len(text):
+        found = _NOTE.match(text, at)
+        if found is not None and text.startswith("\n", found.end()):
+            whole.append(NoteAt(line, found[0]))
+            end = found.end() + 1
+        elif _is_torn_note(text[at:]):
+            return Notes(tuple(whole), tuple(broken), len(text[at:].encode()))
+        else:
+            broken.append(line)
+            following = _NOTE.search(text, at + 1)
+            end = len(text) if following is None else following.start()
+        line += text.count("\n", at, end)
+        at = end
+    return Notes(tuple(whole), tuple(broken), 0)
+
+
+def _is_torn_note(rest: str) -> bool:
+    """Return whether `rest` is how a note begins: whole lines in its order, then at most one that is cut."""
+    *lines, cut = rest.split("\n")
+    return (
+        len(lines) < len(_NOTE_LINES)
+        and all(shape.fullmatch(line) for shape, line in zip(_NOTE_LINES, lines, strict=False))
+        and (cut == "" or _NOTE_LINES[len(lines)].pattern != "")
+        and "\ufffd" not in rest[:-3]
+    )
 
 
 def read_key_id(note: str) -> bytes:

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Protocol
 
+from proxy.audit.naming import LOCK
 from proxy.model.errors import AuditError
 
 _CREATE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -124,7 +125,7 @@ def prepare_directory(directory: Path) -> None:
 
 def take_lock(directory: Path) -> int:
     """Become the one writer of a trail; return the descriptor that holds the lock. Raises AuditError."""
-    path = directory / "lock"
+    path = directory / LOCK
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:

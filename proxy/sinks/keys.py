@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from proxy.audit.checkpoint import Signer, Verifier
+from proxy.audit.naming import key_name
 from proxy.model.errors import AuditError, ConfigError
 
 _MAKE_ONE: Final = "make one with `openssl genpkey -algorithm ed25519`"
@@ -41,7 +42,7 @@ def _read_key(path: Path) -> Ed25519PrivateKey:
 
 def publish_key(directory: Path, verifier: Verifier) -> Path:
     """Write the public key beside the trail, as `key-<id>.pub`, durably. Raises AuditError."""
-    path = directory / f"key-{verifier.key_id.hex()}.pub"
+    path = directory / key_name(verifier.key_id)
     text = verifier.to_file()
     try:
         with suppress(FileNotFoundError):

@@ -5,20 +5,18 @@ may have been altered is evidence, not something to write on.
 """
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from proxy.audit.chain import BEGINNING, Head, read_envelope, read_record, verify_link
+from proxy.audit.chain import BEGINNING, Head, is_torn, read_envelope, read_record, verify_link
+from proxy.audit.checkpoint import split_notes
+from proxy.audit.naming import CHECKPOINTS, segment_start
 from proxy.model.errors import AuditError
 from proxy.model.record import Kind
-from proxy.sinks.segments import CHECKPOINTS
 
-_SEGMENT: Final = re.compile(r"trail-([0-9]{12,18})\.jsonl")
 _FLOW_KINDS: Final = frozenset({Kind.DECISION, Kind.OUTCOME})
-_NOTE_END: Final = re.compile(rb"\n\xe2\x80\x94 [^\n]+\n\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,29 +42,23 @@ class _Walk:
 
 def list_segments(directory: Path) -> list[Path]:
     """Return the trail's segments in order."""
-    found = [path for path in directory.iterdir() if _SEGMENT.fullmatch(path.name)]
-    return sorted(found, key=lambda path: segment_start(path.name))
-
-
-def segment_start(name: str) -> int:
-    """Return the sequence number of a segment's first record, as its name says."""
-    found = _SEGMENT.fullmatch(name)
-    if found is None:
-        raise AuditError(f"{name} is not a segment's name")
-    return int(found[1])
+    return sorted((path for path in directory.iterdir() if segment_start(path.name) is not None), key=_start)
 
 
 def recover(directory: Path) -> Left:
     """Mend and describe what is there. Raises AuditError when the end of the trail does not verify."""
     try:
-        _cut_torn_note(directory / CHECKPOINTS)
+        promised = _mend_checkpoints(directory / CHECKPOINTS)
         segments = list_segments(directory)
         # A segment without one whole record was begun and never used.
         while segments and not _has_record(segments[-1]):
             _set_aside(segments.pop())
-        return _walk(_last_run(segments)) if segments else Left()
+        left = _walk(_last_run(segments)) if segments else Left()
     except OSError as error:
         raise AuditError(f"the trail in {directory} cannot be read: {error.strerror}") from None
+    if left.head.size < promised:
+        raise AuditError(f"{directory}: {left.head.size} records, but a checkpoint of {promised}: {_ADVICE}")
+    return left
 
 
 def _last_run(segments: list[Path]) -> list[Path]:
@@ -83,7 +75,7 @@ def _walk(segments: list[Path]) -> Left:
     walk = _Walk(open_flows={})
     last = segments[-1]
     for path in segments:
-        stop = None if path == last else segment_start(segments[segments.index(path) + 1].name)
+        stop = None if path == last else _start(segments[segments.index(path) + 1])
         _walk_segment(walk, path, stop)
     torn = _cut(last, walk.kept)
     assert walk.head is not None  # noqa: S101 - for mypy; the last segment has a record
@@ -95,7 +87,7 @@ def _walk_segment(walk: _Walk, path: Path, stop: int | None) -> None:
     for line in _lines(path):
         if stop is not None and walk.head is not None and walk.head.size >= stop and walk.kept:
             return  # a failed batch that could not be cut off; the next segment begins where this one was durable
-        if _is_torn(line):
+        if is_torn(line):
             if stop is None:
                 return
             raise AuditError(f"{path.name} has a torn record, and another segment follows: {_ADVICE}")
@@ -140,14 +132,9 @@ def _kind(line: bytes) -> str:
         return ""
 
 
-def _is_torn(line: bytes) -> bool:
-    """Whether a write was cut short: no newline, or blocks that never reached the disk and read as NUL."""
-    return not line.endswith(b"\n") or b"\0" in line
-
-
 def _has_record(path: Path) -> bool:
     first = next(_lines(path), b"")
-    return bool(first) and not _is_torn(first)
+    return bool(first) and not is_torn(first)
 
 
 def _set_aside(path: Path) -> None:
@@ -170,9 +157,19 @@ def _cut(path: Path, kept: int) -> int:
     return torn
 
 
-def _cut_torn_note(path: Path) -> None:
-    """Cut a checkpoint that a crash left half written: the next one must not be glued to it."""
+def _mend_checkpoints(path: Path) -> int:
+    """Cut a checkpoint that a crash left half written; return the greatest number of records that any whole one states.
+
+    Unverified, but a trail shorter than its own checkpoints say has lost records that were promised to be durable.
+    """
     if not path.exists():
-        return
-    end = max((found.end() for found in _NOTE_END.finditer(path.read_bytes())), default=0)
-    _cut(path, end)
+        return 0
+    raw = path.read_bytes()
+    notes = split_notes(raw)
+    if notes.torn:
+        _cut(path, len(raw) - notes.torn)
+    return max((int(note.text.split("\n", 2)[1]) for note in notes.whole), default=0)
+
+
+def _start(path: Path) -> int:
+    return segment_start(path.name) or 0

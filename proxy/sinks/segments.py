@@ -9,15 +9,8 @@ import errno
 from contextlib import suppress
 from pathlib import Path
 
+from proxy.audit.naming import CHECKPOINTS, RESERVE, segment_name
 from proxy.sinks.disk import Disk
-
-CHECKPOINTS = "checkpoints"
-RESERVE = "reserve"
-
-
-def segment_name(start: int) -> str:
-    """Return the name of the segment whose first record is `start`."""
-    return f"trail-{start:012d}.jsonl"
 
 
 class DurableFile:

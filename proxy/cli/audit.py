@@ -1,0 +1,244 @@
+"""`jobgate audit`: is the trail as it was written, and what does it say.
+
+Exit codes of `verify`: 0 intact, 1 something is wrong with it, 2 wrong usage, 3 it cannot be read.
+"""
+
+import json
+import re
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from proxy.audit.verify import Report
+from proxy.cli.audit_table import Row, as_line, make_table, plain
+from proxy.model.record import Kind
+from proxy.sources.trail import (
+    Filter,
+    Wanted,
+    find_segments,
+    follow_lines,
+    read_keys,
+    read_lines,
+    sequence_of,
+    verify_trail,
+)
+
+_AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SHOWN: Final = 200
+_WIDE: Final = 200
+_PLACE: Final = click.Path(exists=True, path_type=Path)
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class Moment(click.ParamType[datetime]):
+    """`10m` ago, or an RFC 3339 time."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the moment, in UTC."""
+        if (ago := _AGO.fullmatch(value)) is not None:
+            return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]])
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            at = None
+        if at is None or at.tzinfo is None:
+            self.fail("neither like 90s, 10m, 6h, 2d nor a time with a zone like 2026-01-31T12:00:00Z", param, ctx)
+        return at.astimezone(UTC)
+
+
+@click.group("audit")
+def command() -> None:
+    """Verify and read the audit trail."""
+
+
+@command.command("verify")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--key", "keys", multiple=True, type=_FILE, help="Believe this public key only; may be repeated.")
+@click.option(
+    "--checkpoint", "elsewhere", multiple=True, type=_FILE, help="Also hold it against checkpoints kept here."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def verify(directory: Path, keys: tuple[Path, ...], elsewhere: tuple[Path, ...], as_json: bool) -> int:  # noqa: FBT001 - click's signature
+    """Recompute the chain in DIRECTORY and compare it with the signed checkpoints."""
+    verifiers = read_keys(list(keys) or sorted(directory.glob("key-*.pub")))
+    total = sum(segment.path.stat().st_size for segment in find_segments(directory))
+    with _progress(total) as advance:
+        report = verify_trail(directory, verifiers, elsewhere=list(elsewhere), advance=advance)
+    if as_json:
+        click.echo(json.dumps(_as_json(report)))
+    else:
+        _print_report(report, pinned=bool(keys))
+    return 0 if report.is_intact else 1
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far a long walk got, to a person, beside the output."""
+    if not sys.stderr.isatty() or total < 32 << 20:
+        yield lambda _: None
+        return
+    columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("verify", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {"intact": report.is_intact, **asdict(report)}
+
+
+def _print_report(report: Report, *, pinned: bool) -> None:
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for finding in report.findings:
+        console.print(plain(finding), style="red")
+    if report.more_findings:
+        console.print(f"... and {report.more_findings} more", style="red")
+    verdict, style = ("intact", "bold green") if report.is_intact else ("NOT INTACT", "bold red")
+    console.print(f"{verdict}: ", style=style, end="")
+    console.print(
+        f"{report.records} records ({report.first} to {report.head.size - 1}) in {report.segments} segments, "
+        f"{report.first_at or 'never'} to {report.last_at or 'never'}"
+    )
+    console.print(f"{report.checkpoints} checkpoints verified, the last over {report.covered} records")
+    for note in _notes(report, pinned=pinned):
+        console.print(f"note: {note}", style="yellow")
+
+
+def _notes(report: Report, *, pinned: bool) -> Iterator[str]:
+    if not pinned:
+        yield "the keys were taken from beside the trail; --key with your own copy proves who signed"
+    if (loose := report.head.size - report.covered) > 0:
+        yield f"the last {loose} records are after the last checkpoint: chained, but not signed yet"
+    if report.open_flows:
+        some = ", ".join(map(plain, report.open_flows[:5]))
+        yield f"{len(report.open_flows)} allowed flows have no outcome (yet): {some}"
+    if report.torn:
+        yield f"{report.torn} bytes at the end are a record cut short by a crash; nobody was told it was written"
+    if report.abandoned:
+        yield f"{report.abandoned} bytes are of batches that failed and could not be removed; the record after says so"
+    if report.steps_back:
+        yield f"the clock was set back {report.steps_back} times; the sequence numbers are the order"
+
+
+@command.command("show")
+@click.argument("path", type=_PLACE)
+@click.option("--follow", "-f", is_flag=True, help="Go on with records as they are written.")
+@click.option("--json", "as_json", is_flag=True, help="Print the lines of the trail as they stand.")
+@click.option("--limit", type=click.IntRange(min=0), default=None, help=f"The last N only; 0: all. Tables: {_SHOWN}.")
+@click.option("--job", help="Job id. Like all below: exact, or with * and ?.")
+@click.option("--pipeline", help="Pipeline.")
+@click.option("--host", help="Host the job wanted to reach.")
+@click.option("--effect", type=click.Choice(["allow", "deny"]), help="Effect of the decision.")
+@click.option("--reason", help="Reason, for example no-rule.")
+@click.option("--kind", help="Kind of record, for example flow.* or session.opened.")
+@click.option("--flow", help="Flow id, as a denial names it.")
+@click.option("--since", type=Moment(), help="Not older than: 10m, 6h, 2d, or a time with a zone.")
+def show(path: Path, follow: bool, as_json: bool, limit: int | None, **filters: Any) -> None:  # noqa: FBT001 - click's signature
+    """Print the records in PATH, a trail's directory or one segment. A flow's decision and outcome are one row."""
+    chosen = Filter(Wanted(**filters))
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, emoji=False, width=_WIDE)
+    pairs = _Pairs()
+    lines = _Counted(read_lines(path))
+    if as_json:
+        _show_lines(lines, chosen, limit)
+    else:
+        _show_table(lines, chosen, pairs, _SHOWN if limit is None else limit, console)
+    if follow:
+        _follow(
+            follow_lines(path, after=lines.last, is_over=_catch_signals()), chosen, None if as_json else pairs, console
+        )
+
+
+class _Counted:
+    """Lines, and the number of the last one given out: following goes on from there without a gap."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self.last = -1
+        self._lines = lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self._lines:
+            self.last = sequence_of(line)
+            yield line
+
+
+def _show_lines(lines: _Counted, chosen: Filter, limit: int | None) -> None:
+    wanted = (line for line in lines if chosen.admits(line) is not None)
+    for line in deque(wanted, limit) if limit else wanted:
+        click.echo(line.decode("ascii"), nl=False)
+
+
+def _show_table(lines: _Counted, chosen: Filter, pairs: "_Pairs", limit: int, console: Console) -> None:
+    rows: deque[Row] = deque(maxlen=limit or None)
+    count = 0
+    for line in lines:
+        if (record := chosen.admits(line)) is not None and (row := pairs.place(record)) is not None:
+            rows.append(row)
+            count += 1
+    table = make_table()
+    for row in rows:
+        table.add_row(*row.cells())
+    console.print(table)
+    if count > len(rows):
+        console.print(f"the last {len(rows)} of {count}; --limit 0 shows all", style="dim")
+
+
+class _Pairs:
+    """Brings outcomes to their decisions."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, Row] = {}
+
+    def place(self, record: dict[str, Any]) -> Row | None:
+        """Return a new row; None when the record completed one given out before."""
+        flow = str(record.get("flow"))
+        if record["kind"] == Kind.OUTCOME and (row := self.open.pop(flow, None)) is not None:
+            row.outcome = record
+            return None
+        row = Row(record)
+        if row.is_open:
+            self.open[flow] = row
+        return row
+
+
+def _catch_signals() -> Callable[[], bool]:
+    """Let ^C and SIGTERM end the following, not the program in the middle of a line; return whether one came."""
+    stopped: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopped.append(number)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, stop)
+    return lambda: bool(stopped)
+
+
+def _follow(lines: Iterator[bytes | None], chosen: Filter, pairs: _Pairs | None, console: Console) -> None:
+    """Print what comes: raw lines without `pairs`, else rows. An allowed flow's row is printed when it ends."""
+    for line in lines:
+        if line is None or (record := chosen.admits(line)) is None:
+            continue
+        if pairs is None:
+            sys.stdout.write(line.decode("ascii"))
+            sys.stdout.flush()
+            continue
+        waiting = pairs.open.get(str(record.get("flow")))
+        row = pairs.place(record) or waiting
+        if row is not None and not row.is_open:
+            console.print(as_line(row), soft_wrap=True)
