@@ -32,18 +32,20 @@ _ED25519: Final = b"\x01"
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9._/-]{1,200}")
 _NOTE: Final = re.compile(
     r"(?P<body>(?P<origin>[A-Za-z0-9._/-]{1,200})\n(?P<size>0|[1-9][0-9]{0,17})\n(?P<head>[A-Za-z0-9+/]{43}=)\n"
-    r"at (?P<at>[0-9T:.-]{26}Z)\n)\n— (?P<name>[A-Za-z0-9._/-]{1,200}) (?P<signature>[A-Za-z0-9+/=]{92})\n"
+    r"at (?P<at>[0-9T:.-]{26}Z)\n)\n— (?P<name>[A-Za-z0-9._/-]{1,200}) (?P<signature>[A-Za-z0-9+/]{91}=)\n"
 )
+_RAW_NOTE: Final = re.compile(_NOTE.pattern.encode())
+_NEXT_NOTE: Final = re.compile(b"(?<=\n)" + _NOTE.pattern.encode())
 # The same, line by line, with the empty line that follows each note in the file.
 _NOTE_LINES: Final = tuple(
-    re.compile(shape)
+    re.compile(shape.encode())
     for shape in (
         r"[A-Za-z0-9._/-]{1,200}",
         r"0|[1-9][0-9]{0,17}",
         r"[A-Za-z0-9+/]{43}=",
         r"at [0-9T:.-]{26}Z",
         "",
-        r"— [A-Za-z0-9._/-]{1,200} [A-Za-z0-9+/=]{92}",
+        r"— [A-Za-z0-9._/-]{1,200} [A-Za-z0-9+/]{91}=",
         "",
     )
 )
@@ -135,35 +137,32 @@ def read_verifier(text: str) -> Verifier:
 
 def split_notes(raw: bytes) -> Notes:
     """Take a checkpoints file apart: notes, each followed by an empty line. Nothing is verified here."""
-    text = raw.decode("utf-8", "replace")
     whole: list[NoteAt] = []
     broken: list[int] = []
     at, line = 0, 1
-    while at < len(text):
-        found = _NOTE.match(text, at)
-        if found is not None and text.startswith("\n", found.end()):
-            whole.append(NoteAt(line, found[0]))
+    while at < len(raw):
+        found = _RAW_NOTE.match(raw, at)
+        if found is not None and raw.startswith(b"\n", found.end()):
+            whole.append(NoteAt(line, found[0].decode()))
             end = found.end() + 1
-        elif _is_torn_note(text[at:]):
-            return Notes(tuple(whole), tuple(broken), len(text[at:].encode()))
+        elif _is_torn_note(raw[at:]):
+            return Notes(tuple(whole), tuple(broken), len(raw) - at)
         else:
             broken.append(line)
-            following = _NOTE.search(text, at + 1)
-            end = len(text) if following is None else following.start()
-        line += text.count("\n", at, end)
+            following = _NEXT_NOTE.search(raw, at + 1)
+            end = len(raw) if following is None else following.start()
+        line += raw.count(b"\n", at, end)
         at = end
     return Notes(tuple(whole), tuple(broken), 0)
 
 
-def _is_torn_note(rest: str) -> bool:
+def _is_torn_note(rest: bytes) -> bool:
     """Return whether `rest` is how a note begins: whole lines in its order, then at most one that is cut."""
-    *lines, cut = rest.split("\n")
-    return (
-        len(lines) < len(_NOTE_LINES)
-        and all(shape.fullmatch(line) for shape, line in zip(_NOTE_LINES, lines, strict=False))
-        and (cut == "" or _NOTE_LINES[len(lines)].pattern != "")
-        and "\ufffd" not in rest[:-3]
-    )
+    *lines, cut = rest.split(b"\n")
+    if len(lines) >= len(_NOTE_LINES):
+        return False
+    in_order = all(shape.fullmatch(line) for shape, line in zip(_NOTE_LINES, lines, strict=False))
+    return in_order and (cut == b"" or _NOTE_LINES[len(lines)].pattern != b"")
 
 
 def read_key_id(note: str) -> bytes:
@@ -177,6 +176,8 @@ def open_note(note: str, verifier: Verifier) -> Checkpoint:
     if not found["origin"] == found["name"] == verifier.origin:
         raise AuditError("a checkpoint of another trail")
     signature = base64.b64decode(found["signature"])
+    if base64.b64encode(signature).decode() != found["signature"]:
+        raise AuditError("not a checkpoint: bits that mean nothing are set")
     if signature[:4] != verifier.key_id:
         raise AuditError("a checkpoint signed by another key")
     try:

@@ -79,7 +79,9 @@ class _Tally:
     torn: int = 0
     abandoned: int = 0
     steps_back: int = 0
+    start: int = 0
     own_only: bool = True
+    is_closed: bool = False
     open_flows: dict[str, None] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
 
@@ -87,8 +89,14 @@ class _Tally:
 class TrailWalk:
     """Feed it a trail in order: `begin_segment`, its lines, the next; then `finish`."""
 
-    def __init__(self, checkpoints: Mapping[str, Notes], verifiers: Iterable[Verifier]) -> None:
-        """Take the contents of checkpoint files by file name, and the keys that are believed."""
+    def __init__(
+        self, checkpoints: Mapping[str, Notes], verifiers: Iterable[Verifier], *, partial: bool = False
+    ) -> None:
+        """Take the contents of checkpoint files by file name, and the keys that are believed.
+
+        `partial`: the oldest segments may have been moved away, where a checkpoint vouches for how the rest begins.
+        """
+        self._partial = partial
         self._findings: list[Finding] = []
         self._more = 0
         self._verifiers = {verifier.key_id: verifier for verifier in verifiers}
@@ -149,8 +157,8 @@ class TrailWalk:
                     self._add(Finding(file, line, f"the trail is cut: {size} records signed, {head.size} present"))
         self._check_signers()
         tally = self._tally
-        if not self._verified and not tally.own_only:
-            self._add(Finding("checkpoints", 0, "no checkpoint vouches for this trail"))
+        if self._covered <= tally.start and not tally.own_only:
+            self._add(Finding("checkpoints", 0, f"none vouches for the start at record {tally.start}"))
         return Report(
             findings=tuple(self._findings),
             more_findings=self._more,
@@ -175,9 +183,11 @@ class TrailWalk:
         self._tally.first = start
         if start == 0:
             return BEGINNING
+        if not self._partial:
+            self._report(0, f"the {start} records before it are missing; if they were moved away, say --partial")
         for _, _, checkpoint in self._stated.get(start, ()):
             return Head(start, checkpoint.head)
-        self._report(0, f"the {start} records before it are missing, and no checkpoint vouches for where it begins")
+        self._report(0, "no checkpoint vouches for how the trail begins here")
         return Head(start, "")
 
     def _follow(self, line: bytes, envelope: Envelope) -> None:
@@ -213,11 +223,22 @@ class TrailWalk:
         if envelope.kind in (Kind.TRAIL_OPENED, Kind.TRAIL_REPAIRED):
             self._check_seam(record)
         self._settle()
+        self._note_run(envelope, record)
+        self._note_flow(envelope.kind, record)
+
+    def _note_run(self, envelope: Envelope, record: dict[str, Any]) -> None:
+        """Each start is signed before anyone else's record follows it, and nothing but a start follows an end."""
+        tally = self._tally
         if envelope.kind == Kind.TRAIL_OPENED:
             tally.keys.add(str(record.get("key")))
-        elif envelope.kind != Kind.OUTCOME or record.get("reason") != Reason.INTERRUPTED:
+            tally.start, tally.own_only = envelope.sequence, True
+        elif tally.is_closed:
+            self._report(self._segment.line, "was added after the trail was closed")
+        elif envelope.kind == Kind.OUTCOME and record.get("reason") == Reason.INTERRUPTED:
+            return
+        else:
             tally.own_only = False
-        self._note_flow(envelope.kind, record)
+        tally.is_closed = envelope.kind == Kind.TRAIL_CLOSED
 
     def _settle(self) -> None:
         """Report lines after the end of a segment unless the next segment's first record accounted for them."""

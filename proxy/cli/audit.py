@@ -71,13 +71,16 @@ def command() -> None:
 @click.option(
     "--checkpoint", "elsewhere", multiple=True, type=_FILE, help="Also hold it against checkpoints kept here."
 )
+@click.option("--partial", is_flag=True, help="The oldest segments were moved away; the checkpoints were kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def verify(directory: Path, keys: tuple[Path, ...], elsewhere: tuple[Path, ...], as_json: bool) -> int:  # noqa: FBT001 - click's signature
+def verify(directory: Path, *, keys: tuple[Path, ...], as_json: bool, **how: Any) -> int:
     """Recompute the chain in DIRECTORY and compare it with the signed checkpoints."""
     verifiers = read_keys(list(keys) or sorted(directory.glob("key-*.pub")))
     total = sum(segment.path.stat().st_size for segment in find_segments(directory))
     with _progress(total) as advance:
-        report = verify_trail(directory, verifiers, elsewhere=list(elsewhere), advance=advance)
+        report = verify_trail(
+            directory, verifiers, elsewhere=[*how["elsewhere"]], partial=how["partial"], advance=advance
+        )
     if as_json:
         click.echo(json.dumps(_as_json(report)))
     else:

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     # written by the trail itself
     TRAIL_OPENED = "trail.opened"
     TRAIL_REPAIRED = "trail.repaired"
+    TRAIL_CLOSED = "trail.closed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -239,6 +239,8 @@ class FileTrail:
         try:
             while not self._is_closing or self._has_work():
                 await self._step()
+            if self._failure is None:
+                await self._attempt(self._write_end)
         except BaseException as error:
             self._failure = f"the writer stopped: {type(error).__name__}"
             self._fail_waiters()
@@ -247,7 +249,7 @@ class FileTrail:
     def _has_work(self) -> bool:
         if self._close_by is None:
             self._close_by = self._loop.time() + self._settings.close_within
-        return self._loop.time() < self._close_by and (bool(self._pending) or self._covered != self._head.size)
+        return self._loop.time() < self._close_by and (bool(self._pending) or self._failure is not None)
 
     async def _step(self) -> None:
         """Wait for something to do, then do what is due."""
@@ -281,7 +283,7 @@ class FileTrail:
         uncovered = self._head.size - self._covered
         if uncovered == 0:
             return math.inf
-        if self._is_closing or uncovered >= self._settings.checkpoint_records:
+        if uncovered >= self._settings.checkpoint_records:
             return 0.0
         return self._covered_at + self._settings.checkpoint_age
 
@@ -323,6 +325,11 @@ class FileTrail:
             raise
         self._refused -= refused
         self._failure = None
+
+    async def _write_end(self) -> None:
+        """Put the end on record and sign it: what anyone adds after that is no start of ours, and shows."""
+        await self._write([self._own(Kind.TRAIL_CLOSED, {"lost": self._lost})], fresh=False)
+        await self._checkpoint()
 
     async def _write(self, entries: Sequence[_Entry], *, fresh: bool) -> None:
         """Chain, write, sync; only then is the head moved and anyone told. Raises OSError with nothing changed."""

@@ -94,16 +94,18 @@ def verify_trail(
     verifiers: list[Verifier],
     *,
     elsewhere: list[Path] | None = None,
+    partial: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Report:
     """Walk a whole trail; `elsewhere` are checkpoints kept in another place. `advance` is told of bytes read.
 
+    `partial`: the oldest segments may have been moved away.
+
     Raises AuditError when the trail cannot be read at all.
     """
     files = [directory / CHECKPOINTS, *(elsewhere or ())]
-    walk = TrailWalk(
-        {str(file.name if file.parent == directory else file): read_checkpoints(file) for file in files}, verifiers
-    )
+    notes = {file.name if file.parent == directory else str(file): read_checkpoints(file) for file in files}
+    walk = TrailWalk(notes, verifiers, partial=partial)
     for segment in find_segments(directory):
         walk.begin_segment(segment.path.name, segment.start, segment.next_start)
         with _open(segment.path) as file:

@@ -68,7 +68,7 @@ async def test_records_keep_their_order_and_their_number(tmp_path: Path) -> None
     links = await asyncio.gather(*(trail.append(record(appended=n)) for n in range(50)))
     await trail.close()
     found = records(tmp_path / "a")
-    assert [r["seq"] for r in found] == list(range(101))
+    assert [r["seq"] for r in found] == list(range(102))
     assert [r["posted"] for r in found if "posted" in r] == list(range(50))
     assert [found[link.sequence]["appended"] for link in links] == list(range(50))
 
@@ -82,7 +82,7 @@ async def test_cancelling_an_append_loses_no_record(tmp_path: Path) -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await trail.close()
-    assert [r["n"] for r in records(tmp_path / "a")[1:]] == list(range(20))
+    assert [r["n"] for r in records(tmp_path / "a")[1:-1]] == list(range(20))
 
 
 async def test_a_restart_continues_the_chain(tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ async def test_a_torn_end_is_cut_off_and_noted(tmp_path: Path, tail: bytes) -> N
     await second.close()
 
     found = records(tmp_path / "a")
-    assert [r["seq"] for r in found] == [0, 1, 2]
-    assert found[2]["torn"] == len(tail)
-    assert found[2]["after"] == segment.name
+    assert [r["seq"] for r in found] == [0, 1, 2, 3, 4]
+    assert found[3]["torn"] == len(tail)
+    assert found[3]["after"] == segment.name
 
 
 async def test_an_altered_trail_is_not_written_on(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ async def test_segments_rotate_by_size(tmp_path: Path) -> None:
     for name in names:
         first = json.loads((tmp_path / "a" / name).read_bytes().splitlines()[0])
         assert name == f"trail-{first['seq']:012d}.jsonl"
-    assert [r["seq"] for r in records(tmp_path / "a")] == list(range(101))
+    assert [r["seq"] for r in records(tmp_path / "a")] == list(range(102))
 
 
 async def test_segments_rotate_by_age(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ async def test_a_record_that_cannot_be_encoded(tmp_path: Path) -> None:
         await trail.append(record(seq=1))
     trail.post(record(Kind.OUTCOME, flow="f1", prev="x"))
     await trail.close()
-    last = records(tmp_path / "a")[-1]
+    last = records(tmp_path / "a")[-2]
     assert (last["flow"], last["kind"]) == ("f1", "flow.outcome")
     assert "unrecordable" in last["detail"]
 
