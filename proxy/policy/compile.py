@@ -1,0 +1,126 @@
+"""Rules -> RuleSet: compiled once, found by host and then by pipeline, so that unrelated rules cost nothing.
+
+The revision is a digest of what the rules mean, not of how they are filed: two instances with the same rules agree.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, Self
+
+from proxy.model.identity import JobContext
+from proxy.policy.rule import Rule
+
+# Facts most rules fix to exact values, in the order they narrow best: the second level of the index.
+_KEYS: Final = ("pipeline", "repository", "step", "organization")
+
+
+@dataclass(frozen=True, slots=True)
+class _Bucket:
+    """The rules of one host: those for everyone, and those that only a job with a certain fact can match."""
+
+    rules: tuple[Rule, ...]
+    always: tuple[Rule, ...]
+    keyed: Mapping[tuple[str, object], tuple[Rule, ...]]
+    names: tuple[str, ...]
+
+    def find(self, job: JobContext) -> Iterator[Rule]:
+        yield from self.always
+        for name in self.names:
+            yield from self.keyed.get((name, getattr(job, name)), ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSet:
+    """Compiled rules, and the revision that names them in every record."""
+
+    rules: tuple[Rule, ...]
+    revision: str
+    _hosts: Mapping[str, _Bucket]
+    _suffixes: Mapping[str, _Bucket]
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return the set that denies everything, for the time before any rules are loaded."""
+        return cls(rules=(), revision="none", _hosts={}, _suffixes={})
+
+    def find(self, host: str, job: JobContext) -> list[Rule]:
+        """Return every rule that could match `job` at `host`, once each; a few that do not may be among them."""
+        found = [rule for bucket in self._buckets(host) for rule in bucket.find(job)]
+        return found if len(found) < 2 else list({rule.id: rule for rule in found}.values())
+
+    def find_all(self, host: str) -> list[Rule]:
+        """Return every rule that names `host`, whoever asks, sorted by id: for explain."""
+        found = {rule.id: rule for bucket in self._buckets(host) for rule in bucket.rules}
+        return [found[name] for name in sorted(found)]
+
+    def _buckets(self, host: str) -> Iterator[_Bucket]:
+        if (bucket := self._hosts.get(host)) is not None:
+            yield bucket
+        if not self._suffixes:
+            return
+        at = host.find(".")
+        while at >= 0:
+            if (bucket := self._suffixes.get(host[at + 1 :])) is not None:
+                yield bucket
+            at = host.find(".", at + 1)
+
+
+def compile_rules(rules: Iterable[Rule]) -> RuleSet:
+    """Index rules. Raises ValueError for two rules of one id: records name rules by it."""
+    ordered = tuple(sorted(rules, key=lambda rule: rule.id))
+    twice = find_duplicates(ordered)
+    if twice:
+        raise ValueError(f"two rules are called `{twice[0][1].id}`")
+    hosts: defaultdict[str, list[Rule]] = defaultdict(list)
+    suffixes: defaultdict[str, list[Rule]] = defaultdict(list)
+    for rule in ordered:
+        for host in sorted({target.host for target in rule.targets if target.depth == 0}):
+            hosts[host].append(rule)
+        for host in sorted({target.host for target in rule.targets if target.depth != 0}):
+            suffixes[host].append(rule)
+    return RuleSet(
+        rules=ordered,
+        revision=revision_of(ordered),
+        _hosts={host: _make_bucket(found) for host, found in hosts.items()},
+        _suffixes={host: _make_bucket(found) for host, found in suffixes.items()},
+    )
+
+
+def revision_of(rules: Iterable[Rule]) -> str:
+    """Return the first 12 hex digits of the SHA-256 over the rules' digests, in any order."""
+    return sha256("".join(sorted(rule.digest for rule in rules)).encode()).hexdigest()[:12]
+
+
+def find_duplicates(rules: Iterable[Rule]) -> list[tuple[Rule, Rule]]:
+    """Return pairs of (first, later) rules that share an id."""
+    first: dict[str, Rule] = {}
+    return [(first[rule.id], rule) for rule in rules if first.setdefault(rule.id, rule) is not rule]
+
+
+def _make_bucket(rules: list[Rule]) -> _Bucket:
+    always: list[Rule] = []
+    keyed: defaultdict[tuple[str, object], list[Rule]] = defaultdict(list)
+    for rule in rules:
+        keys = _keys_of(rule)
+        if not keys:
+            always.append(rule)
+        for key in keys:
+            keyed[key].append(rule)
+    names = tuple(name for name in _KEYS if any(key[0] == name for key in keyed))
+    return _Bucket(tuple(rules), tuple(always), {key: tuple(found) for key, found in keyed.items()}, names)
+
+
+def _keys_of(rule: Rule) -> list[tuple[str, object]]:
+    """Return the facts of which a job must have one for the rule to match; none when that cannot be said.
+
+    A deny rule also matches jobs whose issuer does not state the fact, so it is never filed under one.
+    """
+    if rule.is_deny:
+        return []
+    tests = {test.name: test for test in rule.tests if not test.globs}
+    for name in _KEYS:
+        if name in tests:
+            return [(name, value) for value in tests[name].exact]
+    return []

@@ -1,0 +1,199 @@
+"""`when:` conditions in CEL (cel.dev), type-checked at load, evaluated with bounded work by Google's runtime.
+
+Variables are fully qualified, so that a typo is an error at load. A fact the issuer does not state is not bound: using
+it is an evaluation error, which CEL's `&&` and `||` absorb only where the answer does not depend on it. An error is
+never a yes: the runtime hands one back as a value whose text is truthy, so only `is True` counts.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Final
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_optional, ext_strings
+
+from proxy.model.authority import Authority
+from proxy.model.decision import AccessRequest
+from proxy.model.identity import JobContext
+
+MAX_LENGTH: Final = 4096
+_JOB_TYPES: Final = {"build_number": cel.Type.INT, "protected": cel.Type.BOOL}
+JOB_FIELDS: Final = tuple(entry.name for entry in fields(JobContext) if entry.name != "claims")
+"""Every fact of a job that rules can name."""
+
+VARIABLES: Final[Mapping[str, Any]] = {
+    **{f"job.{name}": _JOB_TYPES.get(name, cel.Type.STRING) for name in JOB_FIELDS},
+    "job.claims": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+    "job.stated": cel.Type.List(cel.Type.STRING),
+    "request.method": cel.Type.STRING,
+    "request.scheme": cel.Type.STRING,
+    "request.host": cel.Type.STRING,
+    "request.port": cel.Type.INT,
+    "request.path": cel.Type.STRING,
+    "request.query": cel.Type.STRING,
+    "request.headers": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+    "intent.action": cel.Type.STRING,
+    "intent.effect": cel.Type.STRING,
+    "intent.exact": cel.Type.BOOL,
+    "intent.resource_type": cel.Type.STRING,
+    "intent.resource": cel.Type.STRING,
+    "intent.facts": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+    "now": cel.Type.TIMESTAMP,
+}
+# What is known of a CONNECT before its first request. The rest stays unbound there.
+_KNOWN_AT_CONNECT: Final = {"request.scheme", "request.host", "request.port"}
+_REQUEST_NAMES: Final = tuple(
+    name for name in VARIABLES if name.startswith(("request.", "intent.")) and name not in _KNOWN_AT_CONNECT
+)
+_ENVIRONMENT: Final = cel.NewEnv(
+    variables=dict(VARIABLES), extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()]
+)
+_WHERE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
+_PRESENCE: Final = re.compile(r"\bhas\(\s*job\.(?!claims\b)([a-z_]+)")
+_STRING: Final = r"""[rR]?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
+_CONSTANT_PATTERN: Final = re.compile(rf"\bmatches\(\s*(?:[^'\"(),]+,\s*)?({_STRING})\s*\)")
+
+
+class ConditionError(ValueError):
+    """A condition that is refused at load. `line` and `column` count from 1 within its text; `hint` says what to do."""
+
+    def __init__(self, message: str, hint: str = "", line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.hint, self.line, self.column = hint, line, column
+
+
+@dataclass(slots=True)
+class Bindings:
+    """The facts of one request, turned into the runtime's form when the first condition asks."""
+
+    values: Mapping[str, object]
+    _activation: Any = field(default=None, init=False)
+
+    def activation(self) -> Any:
+        """Return the bound variables. Raises what the runtime raises for a value it cannot hold."""
+        if self._activation is None:
+            self._activation = _ENVIRONMENT.Activation(dict(self.values))
+        return self._activation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A compiled condition. `needs_request`: it may ask for more than a CONNECT tells."""
+
+    text: str
+    needs_request: bool
+    _program: Any = field(repr=False, compare=False)
+
+    def holds(self, bindings: Bindings) -> bool | str:
+        """Return True, False, or why it could not be told."""
+        try:
+            value = self._program.eval(bindings.activation())
+            answer = value.value()
+        except Exception as error:  # noqa: BLE001 - the runtime's exceptions are not documented; none may open a gate
+            return f"could not be evaluated: {type(error).__name__}"
+        if value.type() == cel.Type.BOOL and isinstance(answer, bool):
+            return answer
+        return f"could not be evaluated: {answer}"
+
+    @property
+    def constant(self) -> bool | None:
+        """The answer where no fact can change it, else None."""
+        answer = self.holds(Bindings({}))
+        return answer if isinstance(answer, bool) else None
+
+
+def compile_condition(text: str) -> Condition:
+    """Compile and type-check. Raises ConditionError with the place of the fault."""
+    if len(text) > MAX_LENGTH:
+        raise ConditionError(f"a condition is at most {MAX_LENGTH} characters", "Split the rule.")
+    presence = _PRESENCE.search(text)
+    if presence is not None:
+        hint = f"Write `'{presence[1]}' in job.stated`."
+        raise _at(text, presence.start(), f"`has(job.{presence[1]})` cannot tell whether a fact is stated", hint)
+    try:
+        program = _ENVIRONMENT.compile(text)
+    except RuntimeError as error:
+        raise _explain(str(error)) from None
+    if program.return_type() != cel.Type.BOOL:
+        found = program.return_type().name().lower()
+        raise ConditionError(f"a condition must be true or false; this is {found}", "Compare it with something.")
+    _check_patterns(text)
+    return Condition(text=text, needs_request=any(name in text for name in _REQUEST_NAMES), _program=program)
+
+
+def _check_patterns(text: str) -> None:
+    """Refuse a constant regular expression that does not compile; the runtime would notice only when asked."""
+    for match in _CONSTANT_PATTERN.finditer(text):
+        answer = _ENVIRONMENT.compile(f"''.matches({match[1]})").eval(data={})
+        if answer.type() != cel.Type.BOOL:
+            why = str(answer.value()).partition(": ")[2]
+            raise _at(text, match.start(1), why, "Regular expressions are RE2: github.com/google/re2/wiki/Syntax.")
+
+
+def _explain(report: str) -> ConditionError:
+    where = _WHERE.search(report)
+    if where is None:
+        return ConditionError(report.partition("\n")[0].removesuffix(" [CANCELLED]"))
+    message = where[3].replace(" (in container '')", "").replace("<EOF>", "the end")
+    hint = ""
+    undeclared = _UNDECLARED.search(message)
+    if undeclared is not None:
+        message = f"`{undeclared[1]}` is not a name known here"
+        close = difflib.get_close_matches(undeclared[1], VARIABLES, n=1)
+        hint = f"Did you mean `{close[0]}`?" if close else f"Known names: {', '.join(VARIABLES)}."
+    elif "expecting {" in message:
+        message = message.partition(" expecting {")[0]
+    # The runtime points at the dot of a qualified name, zero-based; its own excerpt shows the same.
+    return ConditionError(message, hint, int(where[1]), int(where[2]))
+
+
+def _at(text: str, offset: int, message: str, hint: str) -> ConditionError:
+    before = text[:offset]
+    return ConditionError(message, hint, before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1)
+
+
+def bind_job(job: JobContext, now: datetime) -> dict[str, object]:
+    """Return the variables a job's identity gives. What its issuer does not state is left out."""
+    stated = {name: value for name in JOB_FIELDS if (value := getattr(job, name)) is not None}
+    return {
+        **{f"job.{name}": value for name, value in stated.items()},
+        "job.stated": list(stated),
+        "job.claims": dict(job.claims),
+        "now": now,
+    }
+
+
+def bind_place(job: JobContext, authority: Authority, now: datetime) -> Bindings:
+    """Return what is known when a tunnel is asked for."""
+    place = {"request.scheme": "https", "request.host": authority.host, "request.port": authority.port}
+    return Bindings({**bind_job(job, now), **place})
+
+
+def bind_request(request: AccessRequest) -> Bindings:
+    """Return everything a condition may ask about one request."""
+    view, intent = request.view, request.intent
+    headers: dict[str, str] = {}
+    for name, value in view.headers:
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return Bindings(
+        {
+            **bind_job(request.job, request.now),
+            "request.method": view.method,
+            "request.scheme": view.scheme,
+            "request.host": view.authority.host,
+            "request.port": view.authority.port,
+            "request.path": view.path,
+            "request.query": view.query or "",
+            "request.headers": headers,
+            "intent.action": intent.action,
+            "intent.effect": intent.effect.value,
+            "intent.exact": intent.exact,
+            "intent.resource_type": intent.resource.type,
+            "intent.resource": intent.resource.id,
+            "intent.facts": dict(intent.facts),
+        }
+    )

@@ -1,0 +1,204 @@
+"""Evaluate rules. Pure: no clock, no I/O, no logging. Rule order never changes the result.
+
+Deny wins; no allow is a denial; allows that disagree on what they hand out are a denial. What cannot be told counts
+against the request: an allow rule does not match, a deny rule does.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from proxy.model.authority import Authority
+from proxy.model.decision import AccessRequest, Decision, Effect, Step
+from proxy.model.identity import JobContext
+from proxy.model.reason import Reason
+from proxy.policy.compile import RuleSet
+from proxy.policy.conditions import Bindings, bind_place, bind_request
+from proxy.policy.patterns import normalise_triplets
+from proxy.policy.rule import Rule
+
+
+@dataclass(slots=True)
+class _Question:
+    """One request as rules read it; conditions are bound when the first one asks."""
+
+    request: AccessRequest
+    path: str
+    _bindings: Bindings | None = field(default=None, init=False)
+
+    @property
+    def bindings(self) -> Bindings:
+        if self._bindings is None:
+            self._bindings = bind_request(self.request)
+        return self._bindings
+
+
+def evaluate(ruleset: RuleSet, request: AccessRequest) -> Decision:
+    """Decide one request."""
+    question = _Question(request, normalise_triplets(request.view.path))
+    found = ruleset.find(request.view.authority.host, request.job)
+    return _decide(ruleset, [rule for rule in found if first_failure(rule, question) is None])
+
+
+def explain(ruleset: RuleSet, request: AccessRequest) -> Decision:
+    """Decide as `evaluate` does, with a step for every rule that names the host, matched or not."""
+    question = _Question(request, normalise_triplets(request.view.path))
+    steps = tuple(_step(rule, question) for rule in ruleset.find_all(request.view.authority.host))
+    return replace(evaluate(ruleset, request), steps=steps)
+
+
+def reach(ruleset: RuleSet, job: JobContext, authority: Authority, now: datetime) -> Decision:
+    """Say whether any rule could let `job` talk TLS to `authority`, before anything is known of its requests.
+
+    `inspect` is False only when nothing that might speak of a request inside names this place: every allow says
+    `inspect: false`, and no deny looks at method, path or request.
+    """
+    place = bind_place(job, authority, now)
+    denies: list[Rule] = []
+    allows: list[Rule] = []
+    seen_inside = False
+    for rule in ruleset.find(authority.host, job):
+        if (
+            not any(target.matches("https", authority) for target in rule.targets)
+            or _first_unfit(rule, job) is not None
+        ):
+            continue
+        if rule.hides_in_requests:
+            seen_inside = True
+        elif rule.when is not None and not _holds(rule, place):
+            continue
+        if not rule.is_deny:
+            allows.append(rule)
+        elif not rule.hides_in_requests:
+            denies.append(rule)
+    if denies or not allows:
+        return _decide(ruleset, denies)
+    if not seen_inside and not any(rule.inspect for rule in allows):
+        return _decide(ruleset, allows)
+    return Decision(effect=Effect.ALLOW, reason=Reason.ALLOWED, rule_ids=_ids(allows), revision=ruleset.revision)
+
+
+def _decide(ruleset: RuleSet, matched: Iterable[Rule]) -> Decision:
+    """Combine the rules that matched. The only place where an allow is made."""
+    denies: list[Rule] = []
+    allows: list[Rule] = []
+    for rule in matched:
+        (denies if rule.is_deny else allows).append(rule)
+    if denies:
+        return _deny(ruleset, Reason.RULE_DENIED, denies)
+    if not allows:
+        return _deny(ruleset, Reason.NO_RULE if ruleset.rules else Reason.RULES_UNAVAILABLE, ())
+    first, tags = allows[0], allows[0].tags
+    if len(allows) > 1:
+        merged = _merge_tags(allows)
+        grants = {None if rule.grant is None else rule.grant.key for rule in allows}
+        if merged is None or len(grants) > 1:
+            return _deny(ruleset, Reason.RULE_AMBIGUOUS, allows)
+        tags = merged
+    return Decision(
+        effect=Effect.ALLOW,
+        reason=Reason.ALLOWED,
+        rule_ids=_ids(allows),
+        revision=ruleset.revision,
+        grant=first.grant,
+        inspect=any(rule.inspect for rule in allows),
+        tags=tags,
+    )
+
+
+def _deny(ruleset: RuleSet, reason: Reason, rules: Iterable[Rule]) -> Decision:
+    named = list(rules)
+    tags = (_merge_tags(named) or {}) if reason is Reason.RULE_DENIED else {}
+    return Decision(effect=Effect.DENY, reason=reason, rule_ids=_ids(named), revision=ruleset.revision, tags=tags)
+
+
+def _ids(rules: Iterable[Rule]) -> tuple[str, ...]:
+    return tuple(sorted(rule.id for rule in rules))
+
+
+def _merge_tags(rules: Iterable[Rule]) -> Mapping[str, str] | None:
+    """Join the tags of several rules; None when two disagree: a record must not carry a tag by accident of order."""
+    merged: dict[str, str] = {}
+    for rule in rules:
+        for name, value in rule.tags.items():
+            if merged.setdefault(name, value) != value:
+                return None
+    return merged
+
+
+def first_failure(rule: Rule, question: _Question) -> str | None:
+    """Return the first condition that does not hold (`to`, `job.branch`, `method`, `path`, `when`), None if all do."""
+    view = question.request.view
+    for target in rule.targets:
+        if target.matches(view.scheme, view.authority):
+            break
+    else:
+        return "to"
+    if rule.tests and (unfit := _first_unfit(rule, question.request.job)) is not None:
+        return unfit
+    if rule.methods is not None and view.method not in rule.methods:
+        return "method"
+    if rule.paths is not None and not any(glob.matches(question.path) for glob in rule.paths):
+        return "path"
+    if rule.when is not None and not _holds(rule, question.bindings):
+        return "when"
+    return None
+
+
+def _first_unfit(rule: Rule, job: JobContext) -> str | None:
+    for test in rule.tests:
+        answer = test.holds(job)
+        if not (rule.is_deny if answer is None else answer):
+            return f"job.{test.name}"
+    return None
+
+
+def _holds(rule: Rule, bindings: Bindings) -> bool:
+    """Whether the condition holds; one that cannot be told holds for a deny rule and fails for an allow rule."""
+    answer = True if rule.when is None else rule.when.holds(bindings)
+    return answer if isinstance(answer, bool) else rule.is_deny
+
+
+def _step(rule: Rule, question: _Question) -> Step:
+    failure = first_failure(rule, question)
+    if failure is not None:
+        return Step(rule_id=rule.id, matched=False, why=f"{failure}: {_why_not(rule, failure, question)}")
+    unknown = _unknowns(rule, question)
+    why = f"{rule.effect.value}s this"
+    return Step(rule_id=rule.id, matched=True, why=f"{why}; {'; '.join(unknown)}" if unknown else why)
+
+
+def _why_not(rule: Rule, failure: str, question: _Question) -> str:
+    view, job = question.request.view, question.request.job
+    match failure:
+        case "to":
+            named = _either(target.text for target in rule.targets)
+            return f"the request goes to {view.scheme}://{view.authority}, the rule names {named}"
+        case "method":
+            return f"{view.method} is not {_either(sorted(rule.methods or ()))}"
+        case "path":
+            return f"`{view.path}` is not {_either(glob.text for glob in rule.paths or ())}"
+        case "when":
+            answer = rule.when.holds(question.bindings) if rule.when is not None else False
+            return (
+                f"`{'' if rule.when is None else rule.when.text}` {answer if isinstance(answer, str) else 'is false'}"
+            )
+    test = next(test for test in rule.tests if f"job.{test.name}" == failure)
+    value = test.read(job)
+    return f"{'not stated by the issuer' if value is None else f'`{value}`'}, the rule wants {_either(test.wanted)}"
+
+
+def _unknowns(rule: Rule, question: _Question) -> list[str]:
+    """Say which conditions of a matched deny rule could not be told and therefore count."""
+    job = question.request.job
+    unknown = [
+        f"job.{test.name} is not stated, which counts as a match" for test in rule.tests if test.holds(job) is None
+    ]
+    if rule.when is not None and isinstance(answer := rule.when.holds(question.bindings), str):
+        unknown.append(f"`{rule.when.text}` {answer}, which counts as a match")
+    return unknown
+
+
+def _either(texts: Iterable[str]) -> str:
+    *others, last = [f"`{text}`" for text in texts]
+    return f"{', '.join(others)} or {last}" if others else last

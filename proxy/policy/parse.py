@@ -1,0 +1,241 @@
+"""Plain values -> `Rule`s, or every fault at once. What a rule cannot mean is refused before anything is loaded."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from proxy.model.decision import Effect
+from proxy.model.durations import parse_duration
+from proxy.model.grant import Grant
+from proxy.policy.conditions import Condition, ConditionError, compile_condition
+from proxy.policy.faults import Fault, Path, explain_errors, suggest
+from proxy.policy.patterns import compile_glob, compile_path
+from proxy.policy.rule import READ_METHODS, FactTest, Rule, Scalar
+from proxy.policy.schema import MAX_RULES, JobText, RuleFileText, RuleText, is_tag_name
+from proxy.policy.targets import parse_target
+
+type Scopes = Mapping[str, type[BaseModel]]
+"""The connectors' own schemas by connector name."""
+
+DEFAULT_LIFETIME: Final = timedelta(minutes=15)
+MAX_LIFETIME: Final = timedelta(hours=12)
+_PROBE: Final = RuleText(id="x", why="stands for the rules while their surroundings are checked", to=("x.example",))
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a document holds. With any fault, none of its rules may be used."""
+
+    rules: tuple[Rule, ...]
+    faults: tuple[Fault, ...]
+
+
+def parse_rules(document: object, file: str, scopes: Scopes) -> Parsed:
+    """Read one document. Faults are all there are, in reading order of their places."""
+    if document is None:
+        hint = "Begin with `rules:` and a list, or delete the file."
+        return Parsed((), (Fault(path=(), message="the file has no rules", hint=hint),))
+    entries, faults = _read_entries(document)
+    rules: list[Rule] = []
+    for index, entry in enumerate(entries):
+        path = ("rules", index)
+        try:
+            reader = _RuleReader(RuleText.model_validate(entry), path, scopes)
+        except ValidationError as error:
+            faults += explain_errors(error, RuleText, path)
+            continue
+        found = list(reader.faults())
+        faults += found
+        if not found:
+            rules.append(reader.rule(file, index))
+    return Parsed(tuple(rules), tuple(faults))
+
+
+def _read_entries(document: object) -> tuple[list[object], list[Fault]]:
+    """Return the list under `rules`, and what is wrong around it; the rules themselves are validated one by one."""
+    entries = document.get("rules") if isinstance(document, dict) else None
+    shell = {**document, "rules": (_PROBE,)} if isinstance(document, dict) and entries else document
+    faults: list[Fault] = []
+    try:
+        RuleFileText.model_validate(shell)
+    except ValidationError as error:
+        faults = explain_errors(error, RuleFileText)
+    if entries is not None and not isinstance(entries, list):
+        faults.append(Fault(path=("rules",), message="`rules` must be a list (`- id: ...`)"))
+    if not isinstance(entries, list):
+        return [], faults
+    if len(entries) > MAX_RULES:
+        faults.append(
+            Fault(path=("rules",), message=f"more than {MAX_RULES} rules in one file", hint="Split the file.")
+        )
+        return [], faults
+    return entries, faults
+
+
+@dataclass(slots=True)
+class _RuleReader:
+    """What the shape alone cannot tell about one rule."""
+
+    text: RuleText
+    path: Path
+    scopes: Scopes
+    when: Condition | None = None
+    grant: Grant | None = None
+
+    def faults(self) -> Iterator[Fault]:
+        yield from self._read_when()
+        yield from self._read_credential()
+        yield from self._check_method()
+        yield from self._check_effect()
+        yield from self._check_tunnel()
+        yield from self._check_job()
+        yield from self._check_tags()
+
+    def _fault(self, key: str, message: str, hint: str = "", **more: Any) -> Fault:
+        return Fault(path=(*self.path, key), message=message, hint=hint, **more)
+
+    def _read_when(self) -> Iterator[Fault]:
+        if self.text.when is None:
+            return
+        try:
+            self.when = compile_condition(self.text.when)
+        except ConditionError as error:
+            yield self._fault("when", str(error), error.hint, offset=(error.line, error.column))
+
+    def _read_credential(self) -> Iterator[Fault]:
+        if self.text.credential is None:
+            return
+        ((name, block),) = self.text.credential.items()
+        path: Path = (*self.path, "credential", name)
+        scope = self.scopes.get(name)
+        if scope is None:
+            yield Fault(
+                path=path, message=f"no connector is called `{name}`", hint=suggest(name, self.scopes), at_key=True
+            )
+            return
+        try:
+            lifetime = _lifetime(block.get("duration"))
+        except ValueError as error:
+            yield Fault(path=(*path, "duration"), message=str(error))
+            return
+        own = {key: value for key, value in block.items() if key != "duration" or "duration" in scope.model_fields}
+        try:
+            checked = scope.model_validate(own)
+        except ValidationError as error:
+            yield from explain_errors(error, scope, path)
+            return
+        self.grant = _make_grant(name, own, checked, lifetime)
+
+    def _check_method(self) -> Iterator[Fault]:
+        if self.text.method is not None and "any" in self.text.method and len(self.text.method) > 1:
+            yield self._fault("method", "`any` stands alone", "Remove the other methods, or `any`.")
+
+    def _check_effect(self) -> Iterator[Fault]:
+        if self.text.effect == "deny" and self.text.credential is not None:
+            yield self._fault("credential", "a deny rule gives nothing", "Remove `credential`.", at_key=True)
+        if self.text.effect == "deny" and not self.text.inspect:
+            yield self._fault("inspect", "a deny rule passes nothing through", "Remove `inspect`.", at_key=True)
+
+    def _check_tunnel(self) -> Iterator[Fault]:
+        if self.text.inspect or self.text.effect == "deny":
+            return
+        why = "cannot be used with `inspect: false`: nothing inside the connection is seen"
+        for key in ("credential", "method", "path"):
+            if getattr(self.text, key) is not None:
+                yield self._fault(key, f"`{key}` {why}", f"Remove `{key}` or `inspect: false`.", at_key=True)
+        if self.when is not None and self.when.needs_request:
+            yield self._fault("when", f"`request.*` and `intent.*` {why}", "Ask about `job` and `now` only.")
+        for index, to in enumerate(self.text.to):
+            if to.startswith("http://"):
+                hint = "Plain HTTP is always seen: remove `inspect: false`."
+                yield Fault(path=(*self.path, "to", index), message=f"`{to}` is not TLS", hint=hint)
+
+    def _check_job(self) -> Iterator[Fault]:
+        job = self.text.job
+        if job is not None and not job.model_fields_set:
+            yield self._fault("job", "`job` is empty", "Name at least one fact, or leave `job` out to mean every job.")
+        for index, value in enumerate(((job.claims if job is not None else None) or {}).get("sub", ())):
+            if isinstance(value, str) and "*" in value:
+                hint = "Match the claims it is made of one by one: `organization`, `pipeline`, `branch`, ..."
+                message = "`sub` is never matched by a pattern: its parts can hold each other's separators"
+                yield Fault(path=(*self.path, "job", "claims", "sub", index), message=message, hint=hint)
+
+    def _check_tags(self) -> Iterator[Fault]:
+        for name, value in self.text.tags.items():
+            if not is_tag_name(name):
+                hint = "Letters, digits and `_ . : / @ -`; at most 128."
+                yield Fault(
+                    path=(*self.path, "tags", name), message=f"`{name}` cannot be a tag", hint=hint, at_key=True
+                )
+            if name == "retention":
+                try:
+                    parse_duration(value)
+                except ValueError as error:
+                    yield Fault(path=(*self.path, "tags", name), message=str(error))
+
+    def rule(self, file: str, index: int) -> Rule:
+        """Build the rule; only once there are no faults."""
+        text, is_deny = self.text, self.text.effect == "deny"
+        return Rule(
+            id=text.id,
+            why=text.why,
+            effect=Effect(text.effect),
+            tests=_read_tests(text.job),
+            targets=tuple(parse_target(to, is_deny=is_deny) for to in text.to),
+            methods=_read_methods(text),
+            paths=None if text.path is None else tuple(compile_path(path) for path in text.path),
+            when=self.when,
+            inspect=text.inspect,
+            grant=self.grant,
+            tags=dict(text.tags),
+            file=file,
+            index=index,
+        )
+
+
+def _read_methods(text: RuleText) -> frozenset[str] | None:
+    if text.method is None:
+        return None if text.effect == "deny" or not text.inspect else READ_METHODS
+    return None if "any" in text.method else frozenset(text.method)
+
+
+def _read_tests(job: JobText | None) -> tuple[FactTest, ...]:
+    if job is None:
+        return ()
+    tests = []
+    for name in JobText.model_fields:
+        value = getattr(job, name)
+        if value is not None and name != "claims":
+            tests.append(_make_test(name, value if isinstance(value, tuple) else (value,), None))
+    for claim, values in (job.claims or {}).items():
+        tests.append(_make_test(f"claims.{claim}", values, claim))
+    return tuple(tests)
+
+
+def _make_test(name: str, values: tuple[Scalar, ...], claim: str | None) -> FactTest:
+    globs = tuple(compile_glob(value) for value in values if isinstance(value, str) and "*" in value)
+    exact = tuple(value for value in values if not (isinstance(value, str) and "*" in value))
+    return FactTest(name=name, claim=claim, exact=exact, globs=globs)
+
+
+def _lifetime(value: object) -> timedelta:
+    if value is None:
+        return DEFAULT_LIFETIME
+    if not isinstance(value, str):
+        raise ValueError(f"a duration is a number and a unit, such as 15m, not {value}")  # noqa: TRY004 - caught as one
+    lifetime = parse_duration(value)
+    if not timedelta(0) < lifetime <= MAX_LIFETIME:
+        raise ValueError(f"`{value}` is not between 1s and 12h")
+    return lifetime
+
+
+def _make_grant(connector: str, own: Mapping[str, object], checked: BaseModel, lifetime: timedelta) -> Grant:
+    """Name the grant by what it means, so that two spellings of one scope are one credential."""
+    meaning = [connector, checked.model_dump(mode="json"), lifetime.total_seconds()]
+    key = sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return Grant(connector=connector, scope=dict(own), lifetime=lifetime, key=key)

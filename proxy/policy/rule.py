@@ -1,0 +1,105 @@
+"""One rule, as compiled: small immutable tests, each able to say why it failed. Unknown is an answer of its own."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+from proxy.model.decision import Effect
+from proxy.model.grant import Grant
+from proxy.model.identity import JobContext
+from proxy.policy.conditions import Condition
+from proxy.policy.patterns import Glob
+from proxy.policy.targets import Target
+
+type Scalar = str | int | float | bool
+
+READ_METHODS: Final = frozenset({"GET", "HEAD"})
+"""What an allow rule without `method` allows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactTest:
+    """One line under `job:`. Text may be a pattern; numbers and booleans are exact, in value and in type."""
+
+    name: str
+    """`branch`, or `claims.aud` for a raw claim."""
+    claim: str | None = None
+    """The raw claim's own name."""
+    exact: tuple[Scalar, ...] = ()
+    globs: tuple[Glob, ...] = ()
+
+    def read(self, job: JobContext) -> object:
+        """Return the job's own value, None when its issuer does not state it."""
+        return getattr(job, self.name) if self.claim is None else job.claims.get(self.claim)
+
+    def holds(self, job: JobContext) -> bool | None:
+        """Whether the job's value is one of those listed; None when there is none. Of a list, any element counts."""
+        value = self.read(job)
+        if value is None:
+            return None
+        if isinstance(value, list | tuple):
+            return any(self._accepts(element) for element in value)
+        return self._accepts(value)
+
+    def _accepts(self, value: object) -> bool:
+        if isinstance(value, str):
+            return value in self.exact or any(glob.matches(value) for glob in self.globs)
+        return any(type(value) is type(one) and value == one for one in self.exact)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The values as written."""
+        return (
+            *(json.dumps(one) if not isinstance(one, str) else one for one in self.exact),
+            *(g.text for g in self.globs),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule, ready to be asked. `methods` and `paths` of None mean any."""
+
+    id: str
+    why: str
+    effect: Effect
+    tests: tuple[FactTest, ...] = ()
+    targets: tuple[Target, ...]
+    methods: frozenset[str] | None = None
+    paths: tuple[Glob, ...] | None = None
+    when: Condition | None = None
+    inspect: bool = True
+    grant: Grant | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
+    index: int = 0
+    """Which entry under `rules:` of `file` this is."""
+
+    @property
+    def is_deny(self) -> bool:
+        """Whether the rule denies."""
+        return self.effect is Effect.DENY
+
+    @property
+    def hides_in_requests(self) -> bool:
+        """Whether a CONNECT alone cannot tell if the rule matches."""
+        return self.methods is not None or self.paths is not None or (self.when is not None and self.when.needs_request)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what the rule means, whatever its file, order and spelling of lists."""
+        meaning = {
+            "id": self.id,
+            "why": self.why,
+            "effect": self.effect.value,
+            "job": sorted([test.name, sorted(test.wanted), sorted(map(repr, test.exact))] for test in self.tests),
+            "to": sorted([t.host, str(t.depth), str(t.scheme), str(t.port)] for t in self.targets),
+            "method": None if self.methods is None else sorted(self.methods),
+            "path": None if self.paths is None else sorted(glob.text for glob in self.paths),
+            "when": None if self.when is None else self.when.text,
+            "inspect": self.inspect,
+            "grant": None if self.grant is None else self.grant.key,
+            "tags": sorted(self.tags.items()),
+        }
+        return sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

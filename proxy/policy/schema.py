@@ -1,0 +1,205 @@
+"""The shape of a rule file: strict models, where every fault names its place, the value, and what to write instead.
+
+Text -> `parse_rules` -> `Rule`s, or every `Fault` at once. The JSON schema for editors comes from the same models.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from proxy.policy.patterns import compile_glob, compile_path
+from proxy.policy.targets import parse_target
+
+METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+MAX_RULES: Final = 20_000
+
+
+def _listed(value: object) -> object:
+    """Read one as a list of one. An empty list is left empty: it is refused."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _many(item: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]})
+
+
+def _glob(value: str) -> str:
+    compile_glob(value)
+    return value
+
+
+def _path(value: str) -> str:
+    compile_path(value)
+    return value
+
+
+def _method(value: str) -> str:
+    if value != value.upper() and value.upper() in METHODS:
+        raise ValueError(f"methods are upper case; write `{value.upper()}`")
+    return value
+
+
+def _to(value: str) -> str:
+    # Both readings refuse the same texts; which one holds depends on the rule's effect.
+    parse_target(value, is_deny=False)
+    return value
+
+
+def _claim(value: object) -> object:
+    if isinstance(value, str):
+        return _glob(value)
+    if not isinstance(value, bool | int | float):
+        raise ValueError("a claim is compared with text, numbers, true or false")  # noqa: TRY004 - pydantic wants this one
+    return value
+
+
+def _checked(check: Callable[[str], str]) -> BeforeValidator:
+    return BeforeValidator(lambda value: check(value) if isinstance(value, str) else value)
+
+
+_TEXT: Final = {"type": "string", "minLength": 1}
+Listed = BeforeValidator(_listed)
+Texts = Annotated[
+    tuple[Annotated[str, _checked(_glob)], ...], Listed, Field(min_length=1), _many(_TEXT)
+]  # fmt: skip
+Numbers = Annotated[tuple[int, ...], Listed, Field(min_length=1), _many({"type": "integer"})]
+Scalars = Annotated[
+    tuple[Annotated[Any, BeforeValidator(_claim)], ...],
+    Listed,
+    Field(min_length=1),
+    _many({"type": ["string", "number", "boolean"], "minLength": 1}),
+]
+Targets = Annotated[
+    tuple[Annotated[str, _checked(_to)], ...],
+    Listed,
+    Field(min_length=1),
+    _many({"type": "string", "minLength": 1, "pattern": "^[^/?#@ ]*(://[^/?#@ ]*)?$"}),
+]
+Paths = Annotated[
+    tuple[Annotated[str, _checked(_path)], ...],
+    Listed,
+    Field(min_length=1),
+    _many({"type": "string", "pattern": "^/[^?#]*$"}),
+]
+Method = Literal["any", "GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
+Methods = Annotated[
+    tuple[Annotated[Method, _checked(_method)], ...],
+    Listed,
+    Field(min_length=1),
+    _many({"enum": ["any", *METHODS]}),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class JobText(_Strict):
+    """Who, and in which run: facts of the verified identity. Every line must hold; of a list, one entry must.
+
+    Text may be a pattern: `*` stands for text without a slash, `**` for whole parts between slashes.
+    """
+
+    organization: Texts | None = Field(None, description="Organization, account or namespace.", examples=["acme"])
+    pipeline: Texts | None = Field(None, description="Pipeline or workflow.", examples=["payments-deploy"])
+    repository: Texts | None = Field(None, description="Repository, `owner/name`.", examples=["acme/payments"])
+    step: Texts | None = Field(None, description="Step or job key within the pipeline.", examples=["upload"])
+    branch: Texts | None = Field(
+        None,
+        description="Branch built. Never stated for a pull request's merge ref or a tag: those cannot pass for `main`.",
+        examples=["main", ["main", "release/*"]],
+    )
+    tag: Texts | None = Field(None, description="Tag built.", examples=["v*"])
+    commit: Texts | None = Field(None, description="Commit built, in full.")
+    build_number: Numbers | None = Field(None, description="Build number. For ranges, use `when`.")
+    build_id: Texts | None = Field(None, description="Build id.")
+    job_id: Texts | None = Field(None, description="Job id.")
+    agent_id: Texts | None = Field(None, description="Agent id.")
+    source: Texts | None = Field(None, description="What started the build.", examples=["webhook", "schedule"])
+    environment: Texts | None = Field(None, description="Deployment environment.", examples=["production"])
+    protected: bool | None = Field(None, description="Whether the ref is protected.")
+    queue: Texts | None = Field(None, description="Agent queue.", examples=["deploy"])
+    cluster: Texts | None = Field(None, description="Agent cluster.")
+    runner: Texts | None = Field(None, description="Kind of runner.")
+    actor: Texts | None = Field(None, description="Who started the build.")
+    claims: dict[str, Scalars] | None = Field(
+        None,
+        min_length=1,
+        description="Raw claims by name, for what has no common name. Numbers and booleans are exact, type included.",
+        examples=[{"runner_environment": "github-hosted"}],
+    )
+
+
+class RuleText(_Strict):
+    """One rule. Deny by default; any matching `deny` wins; the order of rules and files never matters."""
+
+    id: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$",
+        description="Name of the rule, unique over all files. Written to records and into denials.",
+        examples=["payments-release-upload"],
+    )
+    why: str = Field(
+        min_length=3,
+        max_length=500,
+        description="Why the rule exists, for the next reviewer.",
+        examples=["the release step publishes signed bundles"],
+    )
+    effect: Literal["allow", "deny"] = Field(
+        "allow", description="`allow`, or `deny`, which no allow rule can undo. A deny that cannot be computed denies."
+    )
+    job: JobText | None = Field(None, description="Who: conditions on the verified job. Left out: every job.")
+    to: Targets = Field(
+        description=(
+            "Where: `host`, `host:port`, `scheme://host`. `*.example.com` is one label, `**.example.com` one or more. "
+            "In an allow rule https and its port are meant unless spelled out; in a deny rule what is left out is any."
+        ),
+        examples=["pypi.org", ["*.s3.eu-west-1.amazonaws.com"], "http://mirror.example.com:8080"],
+    )
+    method: Methods | None = Field(
+        None,
+        description="HTTP methods. Left out: GET and HEAD in an allow rule, any in a deny rule. `any` spells it out.",
+        examples=["PUT", ["GET", "HEAD", "PUT"]],
+    )
+    path: Paths | None = Field(
+        None,
+        description=(
+            "Paths: `*` is text within one segment, `**` whole segments. Always the whole path, never the query. "
+            "Left out: any path."
+        ),
+        examples=["/releases/**", ["/simple/**", "/packages/**"]],
+    )
+    when: str | None = Field(
+        None,
+        min_length=1,
+        description="A CEL condition over `job`, `request`, `intent` and `now`; docs/rules.md lists the names.",
+        examples=["job.build_number > 0"],
+    )
+    inspect: bool = Field(
+        True,
+        description="false: pass TLS through undecrypted; decided by identity, host and port alone, no credential.",
+    )
+    credential: dict[str, dict[str, Any]] | None = Field(
+        None, min_length=1, max_length=1, description="With what: one connector and the scope it may mint."
+    )
+    tags: dict[str, Annotated[str, Field(min_length=1, max_length=256)]] = Field(
+        default_factory=dict,
+        max_length=10,
+        description="Carried on the audit record and on stored objects.",
+        examples=[{"data": "release", "retention": "400d"}],
+    )
+
+
+class RuleFileText(_Strict):
+    """A jobgate rule file."""
+
+    rules: tuple[RuleText, ...] = Field(min_length=1, max_length=MAX_RULES, description="The rules, in any order.")
+
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:/@-]{1,128}")
+
+
+def is_tag_name(name: str) -> bool:
+    """Whether a tag's name can also be an S3 object tag and a metric label's value."""
+    return _NAME.fullmatch(name) is not None
