@@ -31,6 +31,8 @@ class TrustedIssuer:
     max_lifetime: timedelta = timedelta(hours=2)
     max_age: timedelta = timedelta(hours=2)
     leeway: timedelta = timedelta(seconds=30)
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    """For `generic` alone: field of `JobContext` -> the claim that states it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
