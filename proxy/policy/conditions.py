@@ -138,17 +138,20 @@ def _explain(report: str) -> ConditionError:
     where = _WHERE.search(report)
     if where is None:
         return ConditionError(report.partition("\n")[0].removesuffix(" [CANCELLED]"))
+    column = int(where[2])
     message = where[3].replace(" (in container '')", "").replace("<EOF>", "the end")
     hint = ""
     undeclared = _UNDECLARED.search(message)
     if undeclared is not None:
+        # The runtime points at the dot of a qualified name; the name itself is what a reader looks for.
+        line = report.partition("\n | ")[2].partition("\n")[0]
+        column = line.rfind(undeclared[1], 0, column + len(undeclared[1])) + 1 or column
         message = f"`{undeclared[1]}` is not a name known here"
         close = difflib.get_close_matches(undeclared[1], VARIABLES, n=1)
         hint = f"Did you mean `{close[0]}`?" if close else f"Known names: {', '.join(VARIABLES)}."
     elif "expecting {" in message:
         message = message.partition(" expecting {")[0]
-    # The runtime points at the dot of a qualified name, zero-based; its own excerpt shows the same.
-    return ConditionError(message, hint, int(where[1]), int(where[2]))
+    return ConditionError(message, hint, int(where[1]), column)
 
 
 def _at(text: str, offset: int, message: str, hint: str) -> ConditionError:

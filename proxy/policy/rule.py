@@ -87,11 +87,9 @@ class Rule:
         return self.methods is not None or self.paths is not None or (self.when is not None and self.when.needs_request)
 
     @property
-    def digest(self) -> str:
-        """SHA-256 over what the rule means, whatever its file, order and spelling of lists."""
-        meaning = {
-            "id": self.id,
-            "why": self.why,
+    def meaning(self) -> str:
+        """What the rule does, without its name and reason: equal for two rules that say the same."""
+        parts = {
             "effect": self.effect.value,
             "job": sorted([test.name, sorted(test.wanted), sorted(map(repr, test.exact))] for test in self.tests),
             "to": sorted([t.host, str(t.depth), str(t.scheme), str(t.port)] for t in self.targets),
@@ -102,4 +100,9 @@ class Rule:
             "grant": None if self.grant is None else self.grant.key,
             "tags": sorted(self.tags.items()),
         }
-        return sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return json.dumps(parts, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the whole rule, whatever its file, its place and the order of its lists."""
+        return sha256(json.dumps([self.id, self.why, self.meaning]).encode()).hexdigest()
