@@ -1,0 +1,371 @@
+"""The path: deny first, allow last, and a record before anything leaves."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from proxy.engine.pipeline import Engine, Parts
+from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
+from proxy.model.authority import Authority
+from proxy.model.errors import CredentialError
+from proxy.model.grant import NO_EDITS, Edits, Secret
+from proxy.model.identity import JobContext, Principal, Session
+from proxy.model.intent import RequestView
+from proxy.model.reason import Reason
+from proxy.model.record import Kind
+from tests.fakes.clock import FixedClock
+from tests.fakes.entropy import CountingEntropy
+from tests.fakes.meter import RecordingMeter
+from tests.fakes.minter import RecordingMinter
+from tests.fakes.rules import ruleset
+from tests.fakes.trail import RecordingTrail
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+PEER = Peer(connection_id="c-1", address="127.0.0.1:5")
+SESSION = Session(
+    id="s-1",
+    principal=Principal(provider="buildkite", issuer="i", subject="s", token_digest="d"),
+    job=JobContext(organization="acme", pipeline="web", branch="main"),
+    opened_at=NOW,
+    expires_at=NOW + timedelta(hours=1),
+)
+RULES = """
+rules:
+  - id: plain
+    why: reading is fine
+    job: {pipeline: web}
+    to: plain.example
+    method: [GET, OPTIONS]
+  - id: secret
+    why: the api needs a token
+    job: {pipeline: web, branch: main}
+    to: api.example
+    method: [GET, POST, OPTIONS]
+    credential: {fake: {scope: narrow}}
+  - id: opaque
+    why: pinned certificate
+    job: {pipeline: web}
+    to: pinned.example
+    inspect: false
+  - id: never
+    why: nobody talks to this
+    effect: deny
+    to: bad.example
+"""
+
+
+class FakeDesk:
+    """Knows one password."""
+
+    def __init__(self) -> None:
+        self.open = True
+
+    async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
+        if presented is not None and presented.secret.reveal() == "right":
+            return SESSION
+        return Denial(reason=Reason.IDENTITY_MISSING, flow_id="")
+
+    def is_open(self, session: Session) -> bool:
+        return self.open
+
+
+class Path:
+    """An engine among fakes."""
+
+    def __init__(self, trail: RecordingTrail | None = None) -> None:
+        self.trail = trail or RecordingTrail()
+        self.minter = RecordingMinter()
+        self.meter = RecordingMeter()
+        self.desk = FakeDesk()
+        rules = ruleset(RULES)
+        self.engine = Engine(
+            Parts(
+                clock=FixedClock(NOW),
+                entropy=CountingEntropy(),
+                trail=self.trail,
+                minter=self.minter,
+                meter=self.meter,
+                desk=self.desk,
+                rules=lambda: rules,
+            )
+        )
+
+    @property
+    def kinds(self) -> list[Kind]:
+        return [record.kind for record in self.trail.records]
+
+
+def view(host: str, method: str = "GET", **changes: object) -> RequestView:
+    plain = RequestView(method=method, scheme="https", authority=Authority(host, 443), path="/", query=None, headers=())
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+async def admitted(path: Path, request: RequestView) -> Clearance:
+    clearance = await path.engine.admit(SESSION, request, PEER)
+    assert isinstance(clearance, Clearance)
+    return clearance
+
+
+async def denied(path: Path, request: RequestView) -> Denial:
+    denial = await path.engine.admit(SESSION, request, PEER)
+    assert isinstance(denial, Denial)
+    return denial
+
+
+async def test_the_right_password_opens() -> None:
+    """A known proxy password gives its session and leaves no record of its own."""
+    path = Path()
+
+    assert await path.engine.authenticate(Presented(secret=Secret("right")), PEER) is SESSION
+    assert path.trail.records == []
+
+
+async def test_no_password_is_refused_and_recorded() -> None:
+    """Whoever is not known gets a reason, and the attempt is on record."""
+    path = Path()
+
+    denial = await path.engine.authenticate(None, PEER)
+
+    assert isinstance(denial, Denial)
+    assert denial.reason is Reason.IDENTITY_MISSING
+    assert path.trail.records[0].facts["flow"] == denial.flow_id
+    assert path.trail.records[0].facts["client"] == PEER.address
+
+
+async def test_allowed_without_credential() -> None:
+    """A plain allow is recorded first, has no edits, and its outcome is posted once."""
+    path = Path()
+
+    clearance = await admitted(path, view("plain.example"))
+    assert path.kinds == [Kind.DECISION]
+    assert path.engine.open_flows == 1
+    edits = await path.engine.equip(clearance, None)
+    assert edits is NO_EDITS
+    path.engine.conclude(clearance.flow_id, Outcome(reason=Reason.ALLOWED, status=200))
+    path.engine.conclude(clearance.flow_id, Outcome(reason=Reason.INTERNAL))
+
+    assert path.kinds == [Kind.DECISION, Kind.OUTCOME]
+    assert path.engine.open_flows == 0
+    assert path.minter.minted == []
+    assert path.meter.decisions[0].is_allowed
+
+
+async def test_allowed_with_credential() -> None:
+    """The job's field goes, ours comes, the minted credential is on record before its use and in the outcome."""
+    path = Path()
+    request = view("api.example", headers=(("authorization", "Bearer job"), ("x-api-key", "k")))
+
+    clearance = await admitted(path, request)
+    edits = await path.engine.equip(clearance, None)
+    assert isinstance(edits, Edits)
+    again = await path.engine.equip(await admitted(path, request), None)
+    path.engine.conclude(clearance.flow_id, Outcome(reason=Reason.ALLOWED, status=200))
+
+    assert edits.remove == {"authorization", "x-api-key"}
+    assert edits.put[0][0] == "authorization"
+    assert isinstance(again, Edits)
+    assert path.kinds == [Kind.DECISION, Kind.CREDENTIAL_MINTED, Kind.DECISION, Kind.OUTCOME]
+    assert path.trail.records[0].facts["stripped"] == ["authorization", "x-api-key"]
+    assert path.trail.records[3].facts["credential"] == path.trail.records[1].facts["credential"]
+    assert path.minter.minted[0].labels["pipeline"] == "web"
+
+
+async def test_a_forgotten_session_is_recorded_anew() -> None:
+    """After a session's memory is dropped its next credential is put on record again."""
+    path = Path()
+    await path.engine.equip(await admitted(path, view("api.example")), None)
+    path.engine.forget_session("another")
+    await path.engine.equip(await admitted(path, view("api.example")), None)
+    path.engine.forget_session(SESSION.id)
+    await path.engine.equip(await admitted(path, view("api.example")), None)
+
+    assert path.kinds.count(Kind.CREDENTIAL_MINTED) == 2
+
+
+async def test_the_jobs_credential_is_stripped_without_a_grant_too() -> None:
+    """What the job sends never passes, whether or not something takes its place."""
+    path = Path()
+
+    edits = await path.engine.equip(await admitted(path, view("plain.example", headers=(("cookie", "c"),))), None)
+
+    assert edits == Edits(remove=frozenset({"cookie"}))
+
+
+async def test_options_never_carries_a_credential() -> None:
+    """OPTIONS is answered by anyone on the way and may reflect what it got."""
+    path = Path()
+
+    clearance = await admitted(path, view("api.example", "OPTIONS"))
+    assert clearance.grant is None
+    await path.engine.equip(clearance, None)
+
+    assert path.minter.minted == []
+
+
+@pytest.mark.parametrize(
+    "request_view,reason",
+    [
+        (view("unknown.example"), Reason.NO_RULE),
+        (view("plain.example", "DELETE"), Reason.NO_RULE),
+        (view("bad.example"), Reason.RULE_DENIED),
+        (view("plain.example", query="access_token=x"), Reason.CREDENTIAL_PRESENT),
+    ],
+)
+async def test_denials_are_recorded_before_they_are_answered(request_view: RequestView, reason: Reason) -> None:
+    """Every denial names its reason and its record."""
+    path = Path()
+
+    denial = await denied(path, request_view)
+
+    assert denial.reason is reason
+    assert path.trail.records[0].facts["flow"] == denial.flow_id
+    assert path.trail.records[0].facts["reason"] == reason.value
+    assert path.engine.open_flows == 0
+
+
+async def test_unsignable_is_denied_before_minting() -> None:
+    """A request that can never carry the credential is denied, with the connector's reason and words."""
+    path = Path()
+    path.minter.check_error = CredentialError("chunk signatures", Reason.SIGNING_UNSUPPORTED)
+
+    denial = await denied(path, view("api.example"))
+
+    assert denial.reason is Reason.SIGNING_UNSUPPORTED
+    assert denial.detail == "chunk signatures"
+    assert path.minter.minted == []
+
+
+async def test_a_connector_may_ask_for_the_body_digest() -> None:
+    """What the connector needs reaches the lane with the clearance."""
+    path = Path()
+    path.minter.needs_digest = True
+
+    assert (await admitted(path, view("api.example", "POST"))).needs_digest
+
+
+@pytest.mark.parametrize(
+    "error,shown",
+    [
+        (CredentialError("issuer is slow"), "issuer is slow"),
+        (CredentialError("AccessDenied: role x", Reason.CREDENTIAL_REFUSED), ""),
+    ],
+)
+async def test_a_credential_that_cannot_be_had_is_a_denial(error: CredentialError, shown: str) -> None:
+    """Mint failures conclude the flow; what the issuer said stays with the operator."""
+    path = Path()
+    path.minter.mint_error = error
+    clearance = await admitted(path, view("api.example"))
+
+    denial = await path.engine.equip(clearance, None)
+
+    assert isinstance(denial, Denial)
+    assert denial.reason is error.reason
+    assert denial.detail == shown
+    assert path.kinds == [Kind.DECISION, Kind.OUTCOME]
+    assert path.trail.records[1].facts["detail"] == str(error)
+    assert path.engine.open_flows == 0
+
+
+async def test_a_session_that_ends_while_minting_gets_nothing() -> None:
+    """What was allowed when the job lived is not allowed when it has ended."""
+    path = Path()
+    clearance = await admitted(path, view("api.example"))
+    path.desk.open = False
+
+    denial = await path.engine.equip(clearance, None)
+
+    assert isinstance(denial, Denial)
+    assert denial.reason is Reason.SESSION_EXPIRED
+    assert path.engine.open_flows == 0
+
+
+async def test_a_closed_session_gets_nothing() -> None:
+    """A session that is over is denied whatever the rules say, in a tunnel and in a request."""
+    path = Path()
+    path.desk.open = False
+
+    assert (await denied(path, view("plain.example"))).reason is Reason.SESSION_EXPIRED
+    tunnel = await path.engine.open_tunnel(SESSION, Authority("plain.example", 443), PEER)
+    assert isinstance(tunnel, Denial)
+    assert tunnel.reason is Reason.SESSION_EXPIRED
+
+
+async def test_nothing_is_allowed_without_a_trail() -> None:
+    """A record that may not be durable means 503: before the decision, in it, and before the credential's use."""
+    path = Path()
+    path.trail.writable = False
+    assert (await denied(path, view("plain.example"))).reason is Reason.TRAIL_UNAVAILABLE
+
+    for failing in (False, True):
+        path = Path(RecordingTrail(1, persist_anyway=failing))
+        assert (await denied(path, view("plain.example"))).reason is Reason.TRAIL_UNAVAILABLE
+        assert path.engine.open_flows == 0
+
+    path = Path(RecordingTrail(2))
+    refused = await path.engine.equip(await admitted(path, view("api.example")), None)
+    assert isinstance(refused, Denial)
+    assert refused.reason is Reason.TRAIL_UNAVAILABLE
+    assert "trail-unavailable" in path.meter.events or path.engine.open_flows == 0
+
+
+async def test_a_refusal_without_a_trail_is_still_a_denial() -> None:
+    """When even the refusal cannot be recorded, the answer says so."""
+    path = Path(RecordingTrail(1))
+
+    denial = await path.engine.refuse(Reason.REQUEST_MALFORMED, PEER, None, "bare LF")
+
+    assert denial.reason is Reason.TRAIL_UNAVAILABLE
+
+
+async def test_the_lane_can_refuse() -> None:
+    """A refusal the lane made is recorded with its detail and, when known, the place."""
+    path = Path()
+
+    denial = await path.engine.refuse(Reason.PROTOCOL_REFUSED, PEER, SESSION, "ssh", Authority("x.example", 22))
+
+    assert denial.detail == "ssh"
+    assert path.trail.records[0].facts["host"] == "x.example"
+    assert path.trail.records[0].facts["session"] == "s-1"
+
+
+async def test_tunnels() -> None:
+    """CONNECT: refused with a record; opened for inspection without one; passed through with decision and outcome."""
+    path = Path()
+
+    refused = await path.engine.open_tunnel(SESSION, Authority("unknown.example", 443), PEER)
+    inspected = await path.engine.open_tunnel(SESSION, Authority("plain.example", 443), PEER)
+    opaque = await path.engine.open_tunnel(SESSION, Authority("pinned.example", 443), PEER)
+
+    assert isinstance(refused, Denial)
+    assert refused.reason is Reason.NO_RULE
+    assert isinstance(inspected, Tunnel)
+    assert inspected.inspect
+    assert isinstance(opaque, Tunnel)
+    assert not opaque.inspect
+    assert path.kinds == [Kind.DECISION, Kind.DECISION]
+    path.engine.conclude(opaque.flow_id, Outcome(reason=Reason.ALLOWED))
+    path.engine.conclude(inspected.flow_id, Outcome(reason=Reason.ALLOWED))
+    assert path.kinds == [Kind.DECISION, Kind.DECISION, Kind.OUTCOME]
+
+
+async def test_an_unrecorded_tunnel_is_no_tunnel() -> None:
+    """A pass-through that cannot be put on record does not open."""
+    path = Path(RecordingTrail(1))
+
+    denial = await path.engine.open_tunnel(SESSION, Authority("pinned.example", 443), PEER)
+
+    assert isinstance(denial, Denial)
+    assert path.engine.open_flows == 0
+
+
+async def test_connections_leave_a_record() -> None:
+    """The end of a connection is posted."""
+    path = Path()
+    path.engine.close_connection(
+        ConnectionEnd(
+            peer=PEER, authority=None, session_id=None, requests=0, bytes_in=1, bytes_out=2, reason=Reason.CLIENT_GONE
+        )
+    )
+
+    assert path.kinds == [Kind.CONNECTION]
