@@ -13,6 +13,7 @@ from proxy.policy.compile import RuleSet
 from proxy.policy.evaluate import evaluate, explain
 
 type Evaluate = Callable[[RuleSet, AccessRequest], Decision]
+type Decode = Callable[[RequestView], Intent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +24,33 @@ class Verdict:
     intent: Intent | None
 
 
+@dataclass(frozen=True, slots=True)
+class AccessQuestion:
+    """One request, who asks, by which rules, and when."""
+
+    view: RequestView
+    job: JobContext
+    ruleset: RuleSet
+    now: datetime
+
+
 def decide(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict:
     """Decide `view` for `job` under `ruleset` at `now`. Deny is a value; nothing is raised for bad requests."""
-    return _decide(view, job, ruleset, now, evaluate)
+    return decide_with(decode, evaluate, AccessQuestion(view, job, ruleset, now))
 
 
 def explain_verdict(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict:
     """As `decide`, with a step for every rule that named the host."""
-    return _decide(view, job, ruleset, now, explain)
+    return decide_with(decode, explain, AccessQuestion(view, job, ruleset, now))
 
 
-def _decide(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime, how: Evaluate) -> Verdict:
+def decide_with(read: Decode, judge: Evaluate, question: AccessQuestion) -> Verdict:
+    """Read, then judge. What cannot be read is denied, and no rule is asked."""
+    view, ruleset = question.view, question.ruleset
     try:
-        intent = decode(view)
+        intent = read(view)
     except IntentError as error:
         return Verdict(
             Decision(effect=Effect.DENY, reason=error.reason, rule_ids=(), revision=ruleset.revision), intent=None
         )
-    return Verdict(how(ruleset, AccessRequest(job=job, view=view, intent=intent, now=now)), intent)
+    return Verdict(judge(ruleset, AccessRequest(job=question.job, view=view, intent=intent, now=question.now)), intent)

@@ -2,15 +2,13 @@
 
 from datetime import UTC, datetime
 
-import pytest
-
-from proxy.engine import decide as module
-from proxy.engine.decide import decide, explain_verdict
+from proxy.engine.decide import AccessQuestion, decide, decide_with, explain_verdict
 from proxy.model.authority import Authority
 from proxy.model.errors import IntentError
 from proxy.model.identity import JobContext
 from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason
+from proxy.policy.evaluate import evaluate
 from tests.fakes.rules import ruleset
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -40,15 +38,13 @@ def test_explains_every_rule_that_names_the_host() -> None:
     assert verdict.decision.steps[0].why.startswith("job.pipeline")
 
 
-def test_a_broken_request_is_denied_whatever_the_rules_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_request_is_denied_whatever_the_rules_say() -> None:
     """A decoder that owns a request it cannot read makes it a denial, before any rule is asked."""
 
     def broken(view: RequestView) -> Intent:
         raise IntentError("two operations")
 
-    monkeypatch.setattr(module, "decode", broken)
-
-    verdict = decide(VIEW, JobContext(pipeline="web"), RULES, NOW)
+    verdict = decide_with(broken, evaluate, AccessQuestion(VIEW, JobContext(pipeline="web"), RULES, NOW))
 
     assert verdict.decision.reason is Reason.INTENT_BROKEN
     assert verdict.intent is None
