@@ -195,12 +195,13 @@ class FileTrail:
         """Begin a segment that says how it follows the last, and close what the last run left open."""
         self._head = left.head
         self._covered = left.head.size
+        self._segments.continue_after(left.name, left.kept)
         facts: dict[str, Fact] = {
             "origin": self._signer.origin,
             "key": self._signer.verifier.name,
             "interrupted": len(left.open_flows),
             "torn": left.torn,
-            **_follows(left.name, left.kept),
+            **self._follows(),
         }
         detail = "jobgate ended without a record of how this flow ended"
         entries = [self._own(Kind.TRAIL_OPENED, facts)]
@@ -315,7 +316,7 @@ class FileTrail:
         """Prove that the disk takes records again by writing one that says what happened, then what was posted."""
         facts: dict[str, Fact] = {"cause": str(self._failure), "refused": self._refused, "lost": self._lost}
         if self._segments.needs_fresh:
-            facts |= _follows(self._segments.name, self._segments.length)
+            facts |= self._follows()
         refused = self._refused
         batch = self._take_batch()
         try:
@@ -395,10 +396,10 @@ class FileTrail:
     def _own(self, kind: Kind, facts: dict[str, Fact]) -> _Entry:
         return _Entry(encode(AuditRecord(kind=kind, at=self._now(), facts=facts)), None)
 
-
-def _follows(name: str, kept: int) -> dict[str, Fact]:
-    """Say where the segment before ends: what may stand after that in it is no part of the trail."""
-    return {"after": name, "kept": kept} if name else {}
+    def _follows(self) -> dict[str, Fact]:
+        """Say where the segment before ends: what may stand after that in it is no part of the trail."""
+        name, kept = self._segments.end
+        return {"after": name, "kept": kept} if name else {}
 
 
 def _encode_somehow(record: AuditRecord) -> bytes:

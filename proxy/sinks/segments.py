@@ -73,12 +73,20 @@ class Segments:
         self._reserve = reserve
         self._current: DurableFile | None = None
         self._checkpoints: DurableFile | None = None
+        self._before = ("", 0)
+        self._is_turning = False
         self.has_reserve = reserve == 0
 
     @property
-    def name(self) -> str:
-        """The current segment's file name, or nothing before the first."""
-        return "" if self._current is None else self._current.path.name
+    def end(self) -> tuple[str, int]:
+        """The last segment that holds records, and how many bytes of it are the trail's."""
+        if self._current is not None and self._current.length > 0:
+            return self._current.path.name, self._current.length
+        return self._before
+
+    def continue_after(self, name: str, kept: int) -> None:
+        """Say what an earlier run left as the end of the trail."""
+        self._before = (name, kept)
 
     @property
     def length(self) -> int:
@@ -88,13 +96,16 @@ class Segments:
     @property
     def needs_fresh(self) -> bool:
         """Whether the next record must begin a new segment."""
-        return self._current is None or self._current.is_suspect
+        return self._current is None or self._current.is_suspect or self._is_turning
 
     def commit(self, payload: bytes, start: int, *, fresh: bool) -> None:
         """Append records, the first of which is number `start`. Raises OSError: then none of them is in the trail."""
         if fresh or self.needs_fresh:
             path = self._directory / segment_name(start)
+            # Should this fail, the file may be there all the same, and its name says that the one before ended.
+            self._is_turning = True
             begun = DurableFile(self._disk, path, self._disk.create(path), 0)
+            self._is_turning = False
             self._retire()
             self._current = begun
         assert self._current is not None  # noqa: S101 - for mypy; `needs_fresh` said so
@@ -134,6 +145,7 @@ class Segments:
 
     def _retire(self) -> None:
         if self._current is not None:
+            self._before = self.end
             self._current.close()
             self._current = None
 
