@@ -1,0 +1,399 @@
+"""The desk: who may open a session, who a proxy password belongs to, and how a session ends.
+
+A session exists only once its opening is on record. A token opens one session per proxy, whichever way it comes in.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from proxy.engine.ports import Clock, Entropy, KeySource, Minter, Trail
+from proxy.engine.records import job_facts
+from proxy.engine.seam import Denial, Peer, Presented
+from proxy.identity.profiles import check_trusted, find_drift, principal_of
+from proxy.identity.sessions import (
+    DEFAULT_CEILING,
+    DEFAULT_MAXIMUM,
+    DEFAULT_REMEMBERED,
+    ReplayRegister,
+    SessionBook,
+    digest_secret,
+)
+from proxy.identity.tokens import (
+    MAX_TOKEN,
+    UnverifiedHeader,
+    digest_token,
+    is_token,
+    peek_unverified,
+    peek_unverified_claims,
+    replay_key,
+    verify,
+)
+from proxy.model.errors import AuditError, IssuerError, TokenError
+from proxy.model.grant import Credential, HeldToken, Secret
+from proxy.model.identity import JobContext, Principal, Session, TrustedIssuer, UnverifiedToken, VerifiedClaims
+from proxy.model.reason import Reason
+from proxy.model.record import AuditRecord, Fact, Kind
+
+MAX_OTHER_TOKENS: Final = 8
+# Claims that name one job: a token handed over beside the first must not come from another.
+_SAME_JOB: Final = ("job_id", "run_id", "pipeline_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedSession:
+    """A session and its password, which is given out once and kept by nobody here."""
+
+    session: Session
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskParts:
+    """The edges, wired by `app`. `new_lock` makes a mutual exclusion of the event loop (`asyncio.Lock`)."""
+
+    clock: Clock
+    entropy: Entropy
+    trail: Trail
+    keys: KeySource
+    minter: Minter
+    new_lock: Callable[[], AbstractAsyncContextManager[object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskLimits:
+    """How long a session may live, how many may be open, how many used tokens are remembered."""
+
+    ceiling: timedelta = DEFAULT_CEILING
+    maximum: int = DEFAULT_MAXIMUM
+    remembered: int = DEFAULT_REMEMBERED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Identified:
+    """What a token proved, before anything was opened on it."""
+
+    trusted: TrustedIssuer
+    principal: Principal
+    job: JobContext
+    claims: VerifiedClaims = field(repr=False)
+    replay: tuple[str, str]
+    until: datetime
+    tokens: Mapping[str, HeldToken]
+
+
+@dataclass(slots=True)
+class _Turn:
+    lock: AbstractAsyncContextManager[object]
+    waiting: int = 0
+
+
+class SessionDesk:
+    """Opens, recognises and ends sessions. Raises ConfigError for an issuer that would be trusted too far.
+
+    Every refusal is a value and leaves a record. What a port raises beyond its contract passes through: the caller's
+    guard denies.
+    """
+
+    def __init__(self, parts: DeskParts, issuers: Sequence[TrustedIssuer], limits: DeskLimits | None = None) -> None:
+        for trusted in issuers:
+            check_trusted(trusted)
+        self._parts = parts
+        self._issuers = tuple(issuers)
+        self._limits = limits or DeskLimits()
+        self._book = SessionBook()
+        self._replays = ReplayRegister(self._limits.remembered)
+        self._own: Session | None = None
+        self._has_own = False
+        self._opening = 0
+        self._turns: dict[str, _Turn] = {}
+        self._listeners: list[Callable[[str], None]] = []
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The open sessions."""
+        now = self._now()
+        return tuple(session for session in self._book if now < session.expires_at)
+
+    def on_close(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the name of every session that ends."""
+        self._listeners.append(listener)
+
+    def is_open(self, session: Session) -> bool:
+        """Return whether a session is still open now."""
+        return self._book.is_open(session.id, self._now())
+
+    def find_owner(self, secret: Secret) -> Session | None:
+        """Return the open session this is the password of, without opening one."""
+        found = self._book.match(digest_secret(secret.reveal()))
+        return found if found is not None and self.is_open(found) else None
+
+    async def open(
+        self, token: UnverifiedToken, others: Sequence[UnverifiedToken], peer_address: str
+    ) -> OpenedSession | Denial:
+        """Exchange a token, and the job's tokens for other audiences, for a session and its password."""
+        secret = self._parts.entropy.new_secret()
+        opened = await self._open(token, others, peer_address, digest_secret(secret.reveal()))
+        return opened if isinstance(opened, Denial) else OpenedSession(session=opened, secret=secret)
+
+    async def adopt_own(self, token: UnverifiedToken, others: Sequence[UnverifiedToken]) -> Session | Denial:
+        """Open the sidecar's own session: its job needs no proxy password. A later call replaces the earlier one."""
+        opened = await self.open(token, others, "own")
+        if isinstance(opened, Denial):
+            return opened
+        self.set_own(opened.session)
+        return opened.session
+
+    def set_own(self, session: Session) -> None:
+        """Let whoever presents no password be this session's job. Raises ValueError when it is not open."""
+        if not self.is_open(session):
+            raise ValueError("only an open session can be the sidecar's own")
+        self._own = session
+        self._has_own = True
+
+    async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
+        """Return the session of a proxy password: an opaque secret, or a raw token that opens one at its first use.
+
+        No password means the sidecar's own session where there is one. A wrong password is never taken for none.
+        """
+        if presented is None:
+            return self._own_session()
+        text = presented.secret.reveal()
+        if len(text) > MAX_TOKEN:
+            return self._deny(Reason.IDENTITY_OVERSIZED)
+        digest = digest_secret(text)
+        found = self._book.match(digest)
+        if found is not None:
+            return self._if_open(found)
+        if not is_token(text):
+            return self._deny(Reason.SESSION_UNKNOWN)
+        async with self._turn(digest):
+            # Whoever waited here finds what the first one opened: one token, one verification, one session.
+            found = self._book.match(digest)
+            if found is not None:
+                return self._if_open(found)
+            return await self._open(UnverifiedToken(text), (), peer.address, digest)
+
+    async def close(self, session_id: str, why: str) -> bool:
+        """End a session and drop its credentials. Returns False when no such session is open."""
+        session = self._book.close(session_id)
+        if session is None:
+            return False
+        if self._own is session:
+            self._own = None
+        dropped: Sequence[Credential] | None = None
+        try:
+            dropped = await self._parts.minter.drop(session_id)
+        except Exception:  # noqa: BLE001 - the session is over whatever its credentials' issuers say; the record tells
+            dropped = None
+        finally:
+            self._parts.trail.post(_closed_record(self._now(), session, why, dropped))
+            for listener in self._listeners:
+                listener(session_id)
+        return True
+
+    async def close_all(self, why: str) -> None:
+        """End every session, at shutdown."""
+        for session in tuple(self._book):
+            await self.close(session.id, why)
+
+    async def sweep(self) -> int:
+        """End the sessions whose time is up and forget tokens that expired since. Returns how many ended."""
+        now = self._now()
+        self._replays.purge(now)
+        over = self._book.expired(now)
+        for session in over:
+            await self.close(session.id, "expired")
+        return len(over)
+
+    def _own_session(self) -> Session | Denial:
+        if self._own is not None:
+            return self._if_open(self._own)
+        return self._deny(Reason.SESSION_EXPIRED if self._has_own else Reason.IDENTITY_MISSING)
+
+    def _if_open(self, session: Session) -> Session | Denial:
+        return session if self.is_open(session) else self._deny(Reason.SESSION_EXPIRED)
+
+    async def _open(
+        self, token: UnverifiedToken, others: Sequence[UnverifiedToken], address: str, digest: str
+    ) -> Session | Denial:
+        if not self._parts.trail.is_writable():
+            return self._deny(Reason.TRAIL_UNAVAILABLE)
+        if len(self._book) >= self._limits.maximum:
+            await self.sweep()
+        try:
+            identified = await self._identify(token, others)
+        except (TokenError, IssuerError) as error:
+            return self._refuse(error.reason, str(error), token, address)
+        # From here to the reservation nothing is awaited: of two that come at once, one wins.
+        now = self._now()
+        if self._replays.is_used(identified.replay):
+            return self._refuse(Reason.IDENTITY_REPLAYED, "the token has been used", token, address)
+        if len(self._book) + self._opening >= self._limits.maximum or self._replays.is_full(now):
+            return self._refuse(Reason.SESSION_LIMIT, "no room for another session", token, address)
+        session = Session(
+            id=self._parts.entropy.new_id(),
+            principal=identified.principal,
+            job=identified.job,
+            opened_at=now,
+            expires_at=now + self._limits.ceiling,
+            tokens=identified.tokens,
+        )
+        return await self._enter(session, identified, address, digest)
+
+    async def _enter(self, session: Session, identified: _Identified, address: str, digest: str) -> Session | Denial:
+        self._replays.remember(identified.replay, identified.until)
+        self._opening += 1
+        entered = False
+        try:
+            await self._parts.trail.append(_opened_record(session, identified, address))
+            self._book.add(session, digest)
+            entered = True
+        except AuditError:
+            return self._deny(Reason.TRAIL_UNAVAILABLE)
+        finally:
+            self._opening -= 1
+            if not entered:
+                # Nobody was given this session. Its record may have been kept all the same: say that it is over.
+                self._replays.forget(identified.replay)
+                self._parts.trail.post(_closed_record(self._now(), session, "never-opened", ()))
+        return session
+
+    async def _identify(self, token: UnverifiedToken, others: Sequence[UnverifiedToken]) -> _Identified:
+        header = peek_unverified(token)
+        candidates = [trusted for trusted in self._issuers if trusted.issuer == header.issuer]
+        if not candidates:
+            raise TokenError("`iss` is not a trusted issuer", Reason.IDENTITY_ISSUER)
+        keys = await self._parts.keys.keys(header.issuer, header.kid)
+        now, digest = self._now(), digest_token(token)
+        refused: TokenError | None = None
+        for trusted in candidates:
+            try:
+                claims = verify(token, keys, trusted, now)
+                principal, job = principal_of(claims, trusted, digest)
+            except TokenError as error:
+                refused = refused or error
+                continue
+            return _Identified(
+                trusted=trusted,
+                principal=principal,
+                job=job,
+                claims=claims,
+                replay=replay_key(token, claims),
+                until=datetime.fromtimestamp(int(str(claims["exp"])), UTC) + trusted.leeway,
+                tokens=_hold_tokens(others, trusted, claims, now),
+            )
+        raise refused or TokenError("`iss` is not a trusted issuer", Reason.IDENTITY_ISSUER)
+
+    def _deny(self, reason: Reason, detail: str = "") -> Denial:
+        return Denial(reason=reason, flow_id=self._parts.entropy.new_id(), detail=detail)
+
+    def _refuse(self, reason: Reason, detail: str, token: UnverifiedToken, address: str) -> Denial:
+        facts: dict[str, Fact] = {
+            "reason": reason.value,
+            "detail": detail,
+            "client": address,
+            "token": digest_token(token),
+        }
+        issuer = _trusted_name(token, self._issuers)
+        if issuer is not None:
+            facts["issuer"] = issuer
+        self._parts.trail.post(AuditRecord(kind=Kind.SESSION_REFUSED, at=self._now(), facts=facts))
+        return self._deny(reason, detail)
+
+    def _now(self) -> datetime:
+        return self._parts.clock.now()
+
+    @asynccontextmanager
+    async def _turn(self, digest: str) -> AsyncIterator[None]:
+        """Let the first users of one token go one by one; the entry lives only while somebody is here."""
+        turn = self._turns.setdefault(digest, _Turn(self._parts.new_lock()))
+        turn.waiting += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.waiting -= 1
+            if not turn.waiting:
+                del self._turns[digest]
+
+
+def _trusted_name(token: UnverifiedToken, issuers: Sequence[TrustedIssuer]) -> str | None:
+    """Return the issuer of a refused token, if it is one of ours: the only thing of it that goes on record."""
+    try:
+        header: UnverifiedHeader = peek_unverified(token)
+    except TokenError:
+        return None
+    return next((trusted.issuer for trusted in issuers if trusted.issuer == header.issuer), None)
+
+
+def _hold_tokens(
+    others: Sequence[UnverifiedToken], trusted: TrustedIssuer, claims: VerifiedClaims, now: datetime
+) -> dict[str, HeldToken]:
+    """Sort a job's other tokens by audience. Their audiences verify them; here they must be plausible and ours not."""
+    if len(others) > MAX_OTHER_TOKENS:
+        raise TokenError("more than eight other tokens", Reason.IDENTITY_OVERSIZED)
+    held: dict[str, HeldToken] = {}
+    for other in others:
+        token = _hold_token(other, trusted, claims)
+        if token.audience == trusted.audience or token.audience in held:
+            raise TokenError("two tokens for one audience", Reason.IDENTITY_AUDIENCE)
+        if token.expires_at <= now:
+            raise TokenError("another token's `exp` has passed", Reason.IDENTITY_EXPIRED)
+        held[token.audience] = token
+    return held
+
+
+def _hold_token(other: UnverifiedToken, trusted: TrustedIssuer, claims: VerifiedClaims) -> HeldToken:
+    stated = peek_unverified_claims(other)
+    if stated.get("iss") != trusted.issuer:
+        raise TokenError("another token's `iss` is not that of the first", Reason.IDENTITY_ISSUER)
+    if any(name in stated and name in claims and stated[name] != claims[name] for name in _SAME_JOB):
+        raise TokenError("another token is not of the same job", Reason.IDENTITY_CLAIMS)
+    return HeldToken(
+        audience=_one_audience(stated.get("aud")), token=Secret(other), expires_at=_read_expiry(stated.get("exp"))
+    )
+
+
+def _one_audience(value: Any) -> str:
+    audience = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if not isinstance(audience, str) or not 0 < len(audience) <= 256 or not audience.isprintable():
+        raise TokenError("another token's `aud` is not one short text", Reason.IDENTITY_AUDIENCE)
+    return audience
+
+
+def _read_expiry(value: Any) -> datetime:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**37:
+        raise TokenError("another token's `exp` is missing or not a whole number of seconds", Reason.IDENTITY_CLAIMS)
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _opened_record(session: Session, identified: _Identified, address: str) -> AuditRecord:
+    facts: dict[str, Fact] = {
+        "session": session.id,
+        "client": address,
+        "provider": session.principal.provider,
+        "issuer": session.principal.issuer,
+        "subject": session.principal.subject,
+        "token": session.principal.token_digest,
+        "job": job_facts(session.job),
+        "audiences": [*sorted(session.tokens)],
+        "expires_at": session.expires_at.isoformat(),
+    }
+    drift = find_drift(identified.claims, identified.trusted)
+    if drift:
+        facts["drift"] = list(drift)
+    return AuditRecord(kind=Kind.SESSION_OPENED, at=session.opened_at, facts=facts)
+
+
+def _closed_record(at: datetime, session: Session, why: str, dropped: Sequence[Credential] | None) -> AuditRecord:
+    facts: dict[str, Fact] = {"session": session.id, "job": job_facts(session.job), "why": why}
+    if dropped is None:
+        facts["drop_failed"] = True
+    else:
+        facts["dropped"] = [
+            {"connector": credential.connector, "credential": credential.fingerprint} for credential in dropped
+        ]
+    return AuditRecord(kind=Kind.SESSION_CLOSED, at=at, facts=facts)
