@@ -1,0 +1,1 @@
+"""The wire: everything a job sends and receives passes here, and nothing passes undecided."""

@@ -1,0 +1,66 @@
+"""Whether a path can be read in only one way. Pure. What cannot is refused, never repaired (B01).
+
+Servers disagree on dot segments, empty segments, encoded separators, double encoding, `;params` and the case of hex
+digits. A rule matches the text we see; a path that another reader could turn into a different text is refused.
+
+One exception, for every upstream: npm writes a scoped package as the single segment `@scope%2fname` (npm-package-arg,
+`escapedName`). It stays inside its parent directory however it is read, since neither half may begin with a dot.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from proxy.model.errors import ProtocolError
+from proxy.model.reason import Reason
+
+# RFC 3986 pchar without `;`; upper-case hex, as RFC 3986 2.1 normalises it and clients write it.
+_SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-F]{2})*+")
+_SCOPED: Final = re.compile(r"@[A-Za-z0-9_~-][A-Za-z0-9._~-]*%2[fF][A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+_ESCAPE: Final = re.compile(r"%([0-9A-F]{2})")
+_ESCAPES: Final = re.compile(r"(?:%[0-9A-F]{2})+")
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+# Encoded separators, the percent sign of a double encoding, `;`, and what some servers cut or fold.
+_NEVER_ENCODED: Final = frozenset(b"/\\%;") | frozenset(range(0x20)) | {0x7F} | _UNRESERVED
+_QUERY: Final = re.compile(r"[\x21\x22\x24-\x7e]*+")
+
+
+@lru_cache(maxsize=4096)
+def check_path(path: str) -> None:
+    """Raise ProtocolError (`path-not-normal`) unless `path` is absolute and has one reading."""
+    if not path.startswith("/"):
+        raise _refused("it does not begin with a slash")
+    segments = path[1:].split("/")
+    last = len(segments) - 1
+    for at, segment in enumerate(segments):
+        if not segment and at != last:
+            raise _refused("a segment is empty")
+        if segment in {".", ".."}:
+            raise _refused("a segment is a dot segment")
+        if _SCOPED.fullmatch(segment) is not None:
+            continue
+        if _SEGMENT.fullmatch(segment) is None:
+            raise _refused("a character or escape is not in normal form")
+        if "%" in segment:
+            _check_escapes(segment)
+
+
+def check_query(query: str) -> None:
+    """Raise ProtocolError (`path-not-normal`) unless `query` is printable ASCII without `#`."""
+    if _QUERY.fullmatch(query) is None:
+        raise _refused("the query holds a fragment or a character that must be encoded")
+
+
+def _check_escapes(segment: str) -> None:
+    for escape in _ESCAPE.findall(segment):
+        if int(escape, 16) in _NEVER_ENCODED:
+            raise _refused("an escape hides a separator, a control, a percent sign or a plain character")
+    for run in _ESCAPES.findall(segment):
+        try:
+            bytes.fromhex(run.replace("%", "")).decode()
+        except UnicodeDecodeError:
+            raise _refused("its escapes are not UTF-8") from None
+
+
+def _refused(why: str) -> ProtocolError:
+    return ProtocolError(f"path refused: {why}", Reason.PATH_NOT_NORMAL)

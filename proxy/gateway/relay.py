@@ -1,0 +1,132 @@
+"""Bring one response to the job: strict fields, our own framing, watched for the credential we injected."""
+
+from proxy.gateway.echo import EchoGuard
+from proxy.gateway.framing import CHUNKED, EMPTY, UNTIL_CLOSE, Framing, encode_chunk
+from proxy.gateway.heads import Request, Response, forwardable_trailers
+from proxy.gateway.pumps import Pump, Tally
+from proxy.gateway.rewriting import write_response, write_trailers
+from proxy.gateway.wire import Wire
+from proxy.model.errors import ProtocolError
+from proxy.model.grant import Edits
+from proxy.model.intent import Headers
+from proxy.model.reason import Reason
+
+
+class Relay:
+    """One response on its way. `prepare` may still refuse; from `begin` on, a fault can only cut it short."""
+
+    __slots__ = (
+        "_client",
+        "_echo",
+        "_fields",
+        "_pump",
+        "_request",
+        "_response",
+        "_upstream",
+        "has_begun",
+        "keeps_client",
+        "keeps_upstream",
+    )
+
+    def __init__(self, client: Wire, upstream: Wire, request: Request, response: Response) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._request = request
+        self._response = response
+        self._fields: Headers = response.fields
+        self._echo: EchoGuard | None = None
+        self._pump: Pump | None = None
+        self.has_begun = False
+        self.keeps_client = True
+        self.keeps_upstream = False
+
+    @property
+    def tally(self) -> Tally | None:
+        """What was received, if there was a body."""
+        return self._pump.tally if self._pump is not None else None
+
+    @property
+    def redactions(self) -> int:
+        """How often the credential was found and blanked."""
+        return self._echo.hits if self._echo is not None else 0
+
+    def prepare(self, edits: Edits, *, keeps_cookies: bool) -> None:
+        """Clean the fields. Raises ProtocolError when the response cannot be watched as it must be."""
+        if not keeps_cookies:
+            # A cookie obtained with our credential is a credential (C07).
+            self._fields = tuple(pair for pair in self._fields if pair[0] != "set-cookie")
+        if edits.watch:
+            coding = ", ".join(value for name, value in self._fields if name == "content-encoding") or None
+            if self._response.framing.is_empty:
+                coding = None
+            echo = self._echo = EchoGuard(edits.watch, coding)
+            self._fields = tuple((name, echo.clean_value(value)) for name, value in self._fields)
+
+    def begin(self, *, keep: bool) -> None:
+        """Send the head, with what of the body is here already, in one write. Raises ProtocolError before any byte."""
+        framing = self._response.framing
+        outgoing = framing
+        if framing.length < 0:
+            outgoing = Framing(CHUNKED if self._request.version == "1.1" else UNTIL_CLOSE)
+        self.keeps_client = keep and outgoing.length != UNTIL_CLOSE
+        head = write_response(self._response, self._fields, outgoing, keep=self.keeps_client)
+        if framing is EMPTY or framing.is_empty:
+            self.has_begun = True
+            self._client.write(head)
+            return
+        decoder = framing.decoder()
+        chunked = outgoing.length == CHUNKED
+        pump = self._pump = Pump(
+            self._upstream,
+            self._client,
+            decoder,
+            chunked=chunked,
+            gone=Reason.CLIENT_GONE,
+            cleaner=self._echo,
+            trailers=self._clean_trailers,
+        )
+        piece, self._upstream.buffer = self._upstream.buffer, b""
+        payload = self._first_payload(pump, piece) if piece else b""
+        framed = b"".join(encode_chunk(payload)) if chunked and payload else payload
+        if decoder.done:
+            framed += pump.closing_bytes()
+        self.has_begun = True
+        self._client.write(head + framed)
+        if decoder.done:
+            pump.stop(None)
+        else:
+            pump.start()
+
+    async def finish(self) -> None:
+        """Wait for the body's end. Raises ProtocolError when it was cut."""
+        if self._pump is not None:
+            try:
+                await self._pump.wait()
+            except ProtocolError as error:
+                raise self._blame(error) from None
+        until_close = self._response.framing.length == UNTIL_CLOSE
+        self.keeps_upstream = self._response.keep_alive and not until_close and not self._upstream.buffer
+
+    def stop(self, error: ProtocolError) -> None:
+        """Cut it."""
+        if self._pump is not None:
+            self._pump.stop(error)
+
+    def _first_payload(self, pump: Pump, piece: bytes) -> bytes:
+        try:
+            return pump.convert(piece)
+        except ProtocolError as error:
+            raise self._blame(error) from None
+
+    def _blame(self, error: ProtocolError) -> ProtocolError:
+        """Return the fault as the upstream's: in a response nothing malformed is the job's."""
+        if error.reason is not Reason.BODY_MALFORMED:
+            return error
+        return ProtocolError(str(error), Reason.UPSTREAM_CLOSED if self._upstream.eof else Reason.UPSTREAM_MALFORMED)
+
+    def _clean_trailers(self, raw: bytes) -> bytes:
+        fields = forwardable_trailers(raw)
+        if self._echo is not None:
+            echo = self._echo
+            fields = tuple((name, echo.clean_value(value)) for name, value in fields)
+        return write_trailers(fields)

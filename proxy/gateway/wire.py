@@ -1,0 +1,246 @@
+"""One end of a connection. Bytes wait in `buffer` for the task that reads heads, or flow straight into a `Reader`.
+
+Heads are awaited by a task, bodies are pushed by the event loop: no task wakes for a body's bytes. Back-pressure goes
+from the side that is written to (`pause_writing`) to the side that is read from (`source.hold`).
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol, cast
+
+from proxy.gateway.heads import HEAD_LIMIT, find_head_end
+from proxy.model.errors import ProtocolError
+from proxy.model.reason import Reason
+
+_KEPT = HEAD_LIMIT + 4096
+
+
+class Reader(Protocol):
+    """Takes a body's bytes as they arrive. Must not raise."""
+
+    def feed(self, piece: bytes) -> None:
+        """Take one piece."""
+
+    def end(self) -> None:
+        """Note that no more will come."""
+
+
+class Wire(asyncio.Protocol):
+    """A transport and what is known about it. Used for the job's side and for upstreams alike."""
+
+    __slots__ = (
+        "_error",
+        "_held",
+        "_loop",
+        "_reader",
+        "_scanned",
+        "_waiter",
+        "_write_waiter",
+        "buffer",
+        "bytes_in",
+        "bytes_out",
+        "closed",
+        "eof",
+        "half_close",
+        "lost",
+        "on_connected",
+        "on_lost",
+        "source",
+        "stalled_since",
+        "touched",
+        "transport",
+        "write_high",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, write_high: int) -> None:
+        self._loop = loop
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.buffer = b""
+        self.eof = False
+        self.lost = False
+        self.half_close = True
+        self.source: Wire | None = None
+        self.stalled_since: float | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.touched = monotonic()
+        self.write_high = write_high
+        self.on_connected: Callable[[], None] | None = None
+        self.on_lost: Callable[[], None] | None = None
+        self.closed: asyncio.Future[None] | None = None
+        self._error: ProtocolError | None = None
+        self._held = False
+        self._reader: Reader | None = None
+        self._scanned = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._write_waiter: asyncio.Future[None] | None = None
+
+    # -- called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self.use(cast("asyncio.Transport", transport))
+        if self.on_connected is not None:
+            self.on_connected()
+
+    def use(self, transport: asyncio.Transport) -> None:
+        """Speak through `transport` from now on."""
+        self.transport = transport
+        self._held = False
+        transport.set_write_buffer_limits(high=self.write_high)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes to the reader, or keep them for the task."""
+        self.bytes_in += len(data)
+        self.touched = monotonic()
+        if self._reader is not None:
+            self._reader.feed(data)
+            return
+        self.buffer = self.buffer + data if self.buffer else data
+        if len(self.buffer) > _KEPT:
+            self.hold()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """Note the end of what the other side sends; keep a plain connection open for our answer."""
+        self.eof = True
+        if self._reader is not None:
+            self._reader.end()
+        self._wake()
+        return self.half_close
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Note that nothing can be sent or received any more."""
+        self.lost = self.eof = True
+        self.stalled_since = None
+        if self._reader is not None:
+            self._reader.end()
+        self._wake()
+        self._wake_writer()
+        if self.closed is not None and not self.closed.done():
+            self.closed.set_result(None)
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def pause_writing(self) -> None:
+        """Stop reading from whoever feeds us."""
+        self.stalled_since = monotonic()
+        if self.source is not None:
+            self.source.hold()
+
+    def resume_writing(self) -> None:
+        """Read from them again."""
+        self.stalled_since = None
+        if self.source is not None:
+            self.source.release()
+        self._wake_writer()
+
+    # -- called by the lane
+
+    def hold(self) -> None:
+        """Stop reading from the network: TCP tells the other side."""
+        if not self._held and not self.lost:
+            self._held = True
+            self.transport.pause_reading()
+
+    def release(self) -> None:
+        """Read from the network again."""
+        if self._held and not self.lost:
+            self._held = False
+            self.transport.resume_reading()
+
+    def write(self, *pieces: bytes) -> None:
+        """Hand bytes to the transport; after the end they are dropped."""
+        if self.lost or self.transport.is_closing():
+            return
+        if len(pieces) == 1:
+            self.bytes_out += len(pieces[0])
+            self.transport.write(pieces[0])
+            return
+        self.bytes_out += sum(map(len, pieces))
+        self.transport.writelines(pieces)
+
+    async def drained(self) -> None:
+        """Wait until the other side takes what was written. Raises what `fail` was given."""
+        while self.stalled_since is not None and not self.lost:
+            if self._error is not None:
+                raise self._error
+            self._write_waiter = self._loop.create_future()
+            try:
+                await self._write_waiter
+            finally:
+                self._write_waiter = None
+
+    async def more(self) -> bool:
+        """Wait for bytes beyond those in `buffer`; False at the end. Raises what `fail` was given."""
+        if self._error is not None:
+            raise self._error
+        if self.eof:
+            return False
+        self.release()
+        size = len(self.buffer)
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        return len(self.buffer) > size
+
+    async def read_head(self) -> bytes | None:
+        """Return the next complete head; None when the other side ended before its first byte. Raises ProtocolError."""
+        scanned = 0
+        while True:
+            if self.buffer:
+                end = find_head_end(self.buffer, scanned)
+                if end:
+                    head, self.buffer = self.buffer[:end], self.buffer[end:]
+                    return head
+                scanned = max(0, len(self.buffer) - 3)
+            if not await self.more():
+                if self.buffer:
+                    raise ProtocolError("the connection ended inside a head", Reason.REQUEST_MALFORMED)
+                return None
+
+    def attach(self, reader: Reader) -> None:
+        """Push everything to `reader` from now on, beginning with what has been kept."""
+        self._reader = reader
+        if self.buffer:
+            kept, self.buffer = self.buffer, b""
+            reader.feed(kept)
+        if self._reader is reader:
+            if self.eof:
+                reader.end()
+            else:
+                self.release()
+
+    def detach(self, rest: bytes = b"") -> None:
+        """Keep bytes for the task again, beginning with `rest`."""
+        self._reader = None
+        self.buffer = rest + self.buffer if self.buffer else rest
+
+    def fail(self, error: ProtocolError) -> None:
+        """Make the task that waits here, or waits here next, see `error`."""
+        if self._error is None:
+            self._error = error
+        for waiter in (self._waiter, self._write_waiter):
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+
+    def close(self) -> None:
+        """Close once everything written has been handed over."""
+        if not self.lost and self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close now; what was not handed over is lost."""
+        if not self.lost and self.transport is not None:
+            self.transport.abort()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _wake_writer(self) -> None:
+        if self._write_waiter is not None and not self._write_waiter.done():
+            self._write_waiter.set_result(None)
