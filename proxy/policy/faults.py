@@ -107,7 +107,7 @@ def _describe_shape(kind: str, path: Path, entry: Mapping[str, Any]) -> tuple[st
         case "literal_error":
             known = [part.strip(" '") for part in entry["ctx"]["expected"].replace(" or ", ",").split(",")]
             return f"{said} cannot be {_shown(value)}", suggest(str(value), known)
-        case "too_short" | "string_too_short":
+        case "empty" | "too_short" | "string_too_short":
             return f"{said} is empty or too short", "Fill it in, or leave the key out."
         case "string_pattern_mismatch":
             return f"{said} cannot be {_shown(value)}", "Lower-case letters, digits, `.`, `_` and `-`; at most 63."

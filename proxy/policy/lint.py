@@ -289,9 +289,13 @@ PAIR_CHECKS: Final[tuple[Callable[[Rule, Rule], Iterator[Finding]], ...]] = (
 def _pairs(rules: list[Rule]) -> Iterator[tuple[Rule, Rule]]:
     """Return pairs that could meet: same last two labels of a host, and no two different exact pipelines."""
     groups: defaultdict[str, dict[str, Rule]] = defaultdict(dict)
+    # Only a deny rule's wildcard can stand on a single label; then that label is all that pairs have in common.
+    labels = min(
+        (2 - ("." not in target.host and target.depth != 0) for rule in rules for target in rule.targets), default=2
+    )
     for rule in rules:
         for target in rule.targets:
-            groups[".".join(target.host.rsplit(".", 2)[-2:])][rule.id] = rule
+            groups[".".join(target.host.rsplit(".", labels)[-labels:])][rule.id] = rule
     seen: set[tuple[str, str]] = set()
     for group in groups.values():
         for one, other in _group_pairs(list(group.values())):

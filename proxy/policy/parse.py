@@ -14,7 +14,7 @@ from proxy.model.durations import parse_duration
 from proxy.model.grant import Grant
 from proxy.policy.conditions import Condition, ConditionError, compile_condition
 from proxy.policy.faults import Fault, Path, explain_errors, suggest
-from proxy.policy.patterns import compile_glob, compile_path
+from proxy.policy.patterns import PatternError, compile_glob, compile_path
 from proxy.policy.rule import READ_METHODS, FactTest, Rule, Scalar
 from proxy.policy.schema import MAX_RULES, JobText, RuleFileText, RuleText, is_tag_name
 from proxy.policy.targets import parse_target
@@ -88,6 +88,7 @@ class _RuleReader:
     grant: Grant | None = None
 
     def faults(self) -> Iterator[Fault]:
+        yield from self._check_to()
         yield from self._read_when()
         yield from self._read_credential()
         yield from self._check_method()
@@ -98,6 +99,13 @@ class _RuleReader:
 
     def _fault(self, key: str, message: str, hint: str = "", **more: Any) -> Fault:
         return Fault(path=(*self.path, key), message=message, hint=hint, **more)
+
+    def _check_to(self) -> Iterator[Fault]:
+        for index, to in enumerate(self.text.to):
+            try:
+                parse_target(to, is_deny=self.text.effect == "deny")
+            except PatternError as error:
+                yield Fault(path=(*self.path, "to", index), message=f"`{to}`: {error}")
 
     def _read_when(self) -> Iterator[Fault]:
         if self.text.when is None:

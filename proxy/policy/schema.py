@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from proxy.policy.patterns import compile_glob, compile_path
 from proxy.policy.targets import parse_target
@@ -19,6 +20,12 @@ MAX_RULES: Final = 20_000
 def _listed(value: object) -> object:
     """Read one as a list of one. An empty list is left empty: it is refused."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _given(value: object) -> object:
+    if value is None:
+        raise PydanticCustomError("empty", "a key without a value")
+    return value
 
 
 def _many(item: dict[str, Any]) -> WithJsonSchema:
@@ -42,8 +49,8 @@ def _method(value: str) -> str:
 
 
 def _to(value: str) -> str:
-    # Both readings refuse the same texts; which one holds depends on the rule's effect.
-    parse_target(value, is_deny=False)
+    # The wider reading; how narrow an allow rule must be is told where the effect is known.
+    parse_target(value, is_deny=True)
     return value
 
 
@@ -61,6 +68,8 @@ def _checked(check: Callable[[str], str]) -> BeforeValidator:
 
 _TEXT: Final = {"type": "string", "minLength": 1}
 Listed = BeforeValidator(_listed)
+Given = BeforeValidator(_given)
+"""A key without a value is a mistake: read as absent, it would drop a condition."""
 Texts = Annotated[
     tuple[Annotated[str, _checked(_glob)], ...], Listed, Field(min_length=1), _many(_TEXT)
 ]  # fmt: skip
@@ -102,29 +111,41 @@ class JobText(_Strict):
     Text may be a pattern: `*` stands for text without a slash, `**` for whole parts between slashes.
     """
 
-    organization: Texts | None = Field(None, description="Organization, account or namespace.", examples=["acme"])
-    pipeline: Texts | None = Field(None, description="Pipeline or workflow.", examples=["payments-deploy"])
-    repository: Texts | None = Field(None, description="Repository, `owner/name`.", examples=["acme/payments"])
-    step: Texts | None = Field(None, description="Step or job key within the pipeline.", examples=["upload"])
-    branch: Texts | None = Field(
+    organization: Annotated[Texts | None, Given] = Field(
+        None, description="Organization, account or namespace.", examples=["acme"]
+    )
+    pipeline: Annotated[Texts | None, Given] = Field(
+        None, description="Pipeline or workflow.", examples=["payments-deploy"]
+    )
+    repository: Annotated[Texts | None, Given] = Field(
+        None, description="Repository, `owner/name`.", examples=["acme/payments"]
+    )
+    step: Annotated[Texts | None, Given] = Field(
+        None, description="Step or job key within the pipeline.", examples=["upload"]
+    )
+    branch: Annotated[Texts | None, Given] = Field(
         None,
         description="Branch built. Never stated for a pull request's merge ref or a tag: those cannot pass for `main`.",
         examples=["main", ["main", "release/*"]],
     )
-    tag: Texts | None = Field(None, description="Tag built.", examples=["v*"])
-    commit: Texts | None = Field(None, description="Commit built, in full.")
-    build_number: Numbers | None = Field(None, description="Build number. For ranges, use `when`.")
-    build_id: Texts | None = Field(None, description="Build id.")
-    job_id: Texts | None = Field(None, description="Job id.")
-    agent_id: Texts | None = Field(None, description="Agent id.")
-    source: Texts | None = Field(None, description="What started the build.", examples=["webhook", "schedule"])
-    environment: Texts | None = Field(None, description="Deployment environment.", examples=["production"])
-    protected: bool | None = Field(None, description="Whether the ref is protected.")
-    queue: Texts | None = Field(None, description="Agent queue.", examples=["deploy"])
-    cluster: Texts | None = Field(None, description="Agent cluster.")
-    runner: Texts | None = Field(None, description="Kind of runner.")
-    actor: Texts | None = Field(None, description="Who started the build.")
-    claims: dict[str, Scalars] | None = Field(
+    tag: Annotated[Texts | None, Given] = Field(None, description="Tag built.", examples=["v*"])
+    commit: Annotated[Texts | None, Given] = Field(None, description="Commit built, in full.")
+    build_number: Annotated[Numbers | None, Given] = Field(None, description="Build number. For ranges, use `when`.")
+    build_id: Annotated[Texts | None, Given] = Field(None, description="Build id.")
+    job_id: Annotated[Texts | None, Given] = Field(None, description="Job id.")
+    agent_id: Annotated[Texts | None, Given] = Field(None, description="Agent id.")
+    source: Annotated[Texts | None, Given] = Field(
+        None, description="What started the build.", examples=["webhook", "schedule"]
+    )
+    environment: Annotated[Texts | None, Given] = Field(
+        None, description="Deployment environment.", examples=["production"]
+    )
+    protected: Annotated[bool | None, Given] = Field(None, description="Whether the ref is protected.")
+    queue: Annotated[Texts | None, Given] = Field(None, description="Agent queue.", examples=["deploy"])
+    cluster: Annotated[Texts | None, Given] = Field(None, description="Agent cluster.")
+    runner: Annotated[Texts | None, Given] = Field(None, description="Kind of runner.")
+    actor: Annotated[Texts | None, Given] = Field(None, description="Who started the build.")
+    claims: Annotated[dict[str, Scalars] | None, Given] = Field(
         None,
         min_length=1,
         description="Raw claims by name, for what has no common name. Numbers and booleans are exact, type included.",
@@ -149,7 +170,9 @@ class RuleText(_Strict):
     effect: Literal["allow", "deny"] = Field(
         "allow", description="`allow`, or `deny`, which no allow rule can undo. A deny that cannot be computed denies."
     )
-    job: JobText | None = Field(None, description="Who: conditions on the verified job. Left out: every job.")
+    job: Annotated[JobText | None, Given] = Field(
+        None, description="Who: conditions on the verified job. Left out: every job."
+    )
     to: Targets = Field(
         description=(
             "Where: `host`, `host:port`, `scheme://host`. `*.example.com` is one label, `**.example.com` one or more. "
@@ -157,12 +180,12 @@ class RuleText(_Strict):
         ),
         examples=["pypi.org", ["*.s3.eu-west-1.amazonaws.com"], "http://mirror.example.com:8080"],
     )
-    method: Methods | None = Field(
+    method: Annotated[Methods | None, Given] = Field(
         None,
         description="HTTP methods. Left out: GET and HEAD in an allow rule, any in a deny rule. `any` spells it out.",
         examples=["PUT", ["GET", "HEAD", "PUT"]],
     )
-    path: Paths | None = Field(
+    path: Annotated[Paths | None, Given] = Field(
         None,
         description=(
             "Paths: `*` is text within one segment, `**` whole segments. Always the whole path, never the query. "
@@ -170,7 +193,7 @@ class RuleText(_Strict):
         ),
         examples=["/releases/**", ["/simple/**", "/packages/**"]],
     )
-    when: str | None = Field(
+    when: Annotated[str | None, Given] = Field(
         None,
         min_length=1,
         description="A CEL condition over `job`, `request`, `intent` and `now`; docs/rules.md lists the names.",
@@ -180,7 +203,7 @@ class RuleText(_Strict):
         True,
         description="false: pass TLS through undecrypted; decided by identity, host and port alone, no credential.",
     )
-    credential: dict[str, dict[str, Any]] | None = Field(
+    credential: Annotated[dict[str, dict[str, Any]] | None, Given] = Field(
         None, min_length=1, max_length=1, description="With what: one connector and the scope it may mint."
     )
     tags: dict[str, Annotated[str, Field(min_length=1, max_length=256)]] = Field(

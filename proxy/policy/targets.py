@@ -65,7 +65,7 @@ def parse_target(text: str, *, is_deny: bool) -> Target:
         raise PatternError("a wildcard stands for whole leading labels only, as in `*.example.com` or `**.example.com`")
     authority, has_port = _read_place(name, scheme or "https")
     if stars:
-        _check_wildcard(stars, authority)
+        _check_wildcard(stars, authority, is_deny=is_deny)
     port = authority.port if has_port or scheme is not None or not is_deny else None
     return Target(
         text=text,
@@ -98,9 +98,12 @@ def _read_place(name: str, scheme: str) -> tuple[Authority, bool]:
     return authority, _PORT.search(name.rpartition("]")[2] or name) is not None
 
 
-def _check_wildcard(stars: str, authority: Authority) -> None:
+def _check_wildcard(stars: str, authority: Authority, *, is_deny: bool) -> None:
+    """Refuse what only an address, or no one owner, could be behind. A deny rule may be as wide as it likes."""
     if authority.is_address:
         raise PatternError("an address has no wildcard; write each address")
+    if is_deny:
+        return
     labels = authority.host.split(".")
     if len(labels) < 2:
         right = f"`{stars}.example.{labels[0]}`"
