@@ -4,6 +4,7 @@ Exit codes of `verify`: 0 intact, 1 something is wrong with it, 2 wrong usage, 3
 """
 
 import json
+import os
 import re
 import signal
 import sys
@@ -156,6 +157,14 @@ def show(path: Path, follow: bool, as_json: bool, limit: int | None, **filters: 
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, emoji=False, width=_WIDE)
+    try:
+        _show(path, chosen, console, as_json=as_json, limit=limit, follow=follow)
+    except BrokenPipeError:
+        # The reader left (`| head`): its wish, and click would make it exit code 1.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show(path: Path, chosen: Filter, console: Console, *, as_json: bool, limit: int | None, follow: bool) -> None:
     pairs = _Pairs()
     lines = _Counted(read_lines(path))
     if as_json:
