@@ -53,6 +53,7 @@ _ENVIRONMENT: Final = cel.NewEnv(
 )
 _WHERE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
+_UNBOUND: Final = re.compile(r'No value with name "([^"]*)"')
 _PRESENCE: Final = re.compile(r"\bhas\(\s*job\.(?!claims\b)([a-z_]+)")
 _STRING: Final = r"""[rR]?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
 _CONSTANT_PATTERN: Final = re.compile(rf"\bmatches\(\s*(?:[^'\"(),]+,\s*)?({_STRING})\s*\)")
@@ -97,7 +98,9 @@ class Condition:
             return f"could not be evaluated: {type(error).__name__}"
         if value.type() == cel.Type.BOOL and isinstance(answer, bool):
             return answer
-        return f"could not be evaluated: {answer}"
+        unbound = _UNBOUND.search(str(answer))
+        why = f"`{unbound[1]}` is not known" if unbound is not None else str(answer).partition(": ")[2]
+        return f"could not be evaluated: {why}"
 
     @property
     def constant(self) -> bool | None:

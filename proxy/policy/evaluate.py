@@ -7,6 +7,7 @@ against the request: an allow rule does not match, a deny rule does.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from proxy.model.authority import Authority
 from proxy.model.decision import AccessRequest, Decision, Effect, Step
@@ -16,6 +17,8 @@ from proxy.policy.compile import RuleSet
 from proxy.policy.conditions import Bindings, bind_place, bind_request
 from proxy.policy.patterns import normalise_triplets
 from proxy.policy.rule import Rule
+
+VERBS: Final = {Effect.ALLOW: "allows", Effect.DENY: "denies"}
 
 
 @dataclass(slots=True)
@@ -63,10 +66,10 @@ def reach(ruleset: RuleSet, job: JobContext, authority: Authority, now: datetime
             or _first_unfit(rule, job) is not None
         ):
             continue
+        if rule.when is not None and not rule.when.needs_request and not _holds(rule, place):
+            continue
         if rule.hides_in_requests:
             seen_inside = True
-        elif rule.when is not None and not _holds(rule, place):
-            continue
         if not rule.is_deny:
             allows.append(rule)
         elif not rule.hides_in_requests:
@@ -164,7 +167,7 @@ def _step(rule: Rule, question: _Question) -> Step:
     if failure is not None:
         return Step(rule_id=rule.id, matched=False, why=f"{failure}: {_why_not(rule, failure, question)}")
     unknown = _unknowns(rule, question)
-    why = f"{rule.effect.value}s this"
+    why = f"{VERBS[rule.effect]} this"
     return Step(rule_id=rule.id, matched=True, why=f"{why}; {'; '.join(unknown)}" if unknown else why)
 
 

@@ -11,6 +11,7 @@ from proxy.model.identity import JobContext
 from proxy.model.intent import RequestView
 from proxy.model.reason import Reason, explain_reason
 from proxy.policy.compile import RuleSet
+from proxy.policy.evaluate import VERBS
 from proxy.policy.patterns import MAX_LENGTH
 from proxy.policy.rule import READ_METHODS
 
@@ -37,7 +38,7 @@ def describe(decision: Decision, request: AccessRequest, ruleset: RuleSet) -> li
     rules = {rule.id: rule for rule in ruleset.rules}
     for name in decision.rule_ids:
         rule = rules[name]
-        lines.append(f"{name} ({rule.file}) {rule.effect.value}s it: {rule.why}")
+        lines.append(f"{name} ({rule.file}) {VERBS[rule.effect]} it: {rule.why}")
     if decision.grant is not None:
         grant = decision.grant
         lines.append(f"credential: {grant.connector}, for at most {format_duration(grant.lifetime)}")

@@ -59,21 +59,18 @@ def parse_rules(document: object, file: str, scopes: Scopes) -> Parsed:
 def _read_entries(document: object) -> tuple[list[object], list[Fault]]:
     """Return the list under `rules`, and what is wrong around it; the rules themselves are validated one by one."""
     entries = document.get("rules") if isinstance(document, dict) else None
-    shell = {**document, "rules": (_PROBE,)} if isinstance(document, dict) and entries else document
-    faults: list[Fault] = []
+    shell = document
+    if isinstance(document, dict) and isinstance(entries, list):
+        shell = {**document, "rules": (_PROBE,) if entries else ()}
     try:
         RuleFileText.model_validate(shell)
+        faults: list[Fault] = []
     except ValidationError as error:
         faults = explain_errors(error, RuleFileText)
-    if entries is not None and not isinstance(entries, list):
-        faults.append(Fault(path=("rules",), message="`rules` must be a list (`- id: ...`)"))
     if not isinstance(entries, list):
         return [], faults
     if len(entries) > MAX_RULES:
-        faults.append(
-            Fault(path=("rules",), message=f"more than {MAX_RULES} rules in one file", hint="Split the file.")
-        )
-        return [], faults
+        return [], [Fault(path=("rules",), message=f"more than {MAX_RULES} rules in one file", hint="Split the file.")]
     return entries, faults
 
 

@@ -1,0 +1,199 @@
+from typing import Any
+
+import pytest
+
+from proxy.model.authority import Authority
+from proxy.model.identity import JobContext
+from proxy.model.reason import Reason
+from proxy.policy.compile import RuleSet
+from proxy.policy.evaluate import evaluate, explain, reach
+from tests.fakes.policy import NOON, a_request, a_rule, ruleset_of
+
+JOB = JobContext(pipeline="deploy", branch="main", build_number=7)
+AWS = {"aws": {"role": "r"}}
+HERE = Authority("example.com", 443)
+
+
+def deny(**keys: Any) -> dict[str, Any]:
+    return a_rule(id="no", effect="deny", **keys)
+
+
+DECISIONS: list[tuple[str, list[dict[str, Any]], dict[str, Any], Reason, tuple[str, ...]]] = [
+    # what, rules, request, reason, rules named
+    ("a rule allows", [a_rule()], {}, Reason.ALLOWED, ("read",)),
+    ("another host", [a_rule(to="example.org")], {}, Reason.NO_RULE, ()),
+    ("another port", [a_rule()], {"url": "https://example.com:8443/"}, Reason.NO_RULE, ()),
+    ("plain http", [a_rule()], {"url": "http://example.com/"}, Reason.NO_RULE, ()),
+    ("another method", [a_rule()], {"method": "POST"}, Reason.NO_RULE, ()),
+    ("any method", [a_rule(method="any")], {"method": "DELETE"}, Reason.ALLOWED, ("read",)),
+    ("path", [a_rule(path="/a/*")], {"url": "https://example.com/a/b?x=/../c"}, Reason.ALLOWED, ("read",)),
+    ("another path", [a_rule(path="/a/*")], {"url": "https://example.com/b"}, Reason.NO_RULE, ()),
+    ("encoded path", [a_rule(path="/@a%2fb")], {"url": "https://example.com/@a%2fb"}, Reason.ALLOWED, ("read",)),
+    ("job", [a_rule(job={"pipeline": "deploy", "branch": ["x", "main"]})], {}, Reason.ALLOWED, ("read",)),
+    ("another job", [a_rule(job={"pipeline": "deploy", "branch": "x"})], {}, Reason.NO_RULE, ()),
+    ("unstated fact", [a_rule(job={"tag": "v1"})], {}, Reason.NO_RULE, ()),
+    ("condition", [a_rule(when="job.build_number > 6")], {}, Reason.ALLOWED, ("read",)),
+    ("false condition", [a_rule(when="job.build_number > 7")], {}, Reason.NO_RULE, ()),
+    ("broken condition", [a_rule(when="job.tag != 'v1'")], {}, Reason.NO_RULE, ()),
+    ("deny wins", [a_rule(), deny(path="/**/x")], {"url": "https://example.com/a/x"}, Reason.RULE_DENIED, ("no",)),
+    ("deny elsewhere", [a_rule(), deny(path="/x")], {}, Reason.ALLOWED, ("read",)),
+    ("deny other job", [a_rule(), deny(job={"branch": "x"})], {}, Reason.ALLOWED, ("read",)),
+    ("deny unstated", [a_rule(), deny(job={"tag": "v*"})], {}, Reason.RULE_DENIED, ("no",)),
+    ("deny broken", [a_rule(), deny(when="job.tag == 'x'")], {}, Reason.RULE_DENIED, ("no",)),
+    ("deny false", [a_rule(), deny(when="job.branch == 'x'")], {}, Reason.ALLOWED, ("read",)),
+    ("two denies", [a_rule(id="b", effect="deny"), a_rule(id="a", effect="deny")], {}, Reason.RULE_DENIED, ("a", "b")),
+    ("two allows", [a_rule(id="b"), a_rule(id="a")], {}, Reason.ALLOWED, ("a", "b")),
+    ("same grant", [a_rule(id="b", credential=AWS), a_rule(id="a", credential=AWS)], {}, Reason.ALLOWED, ("a", "b")),
+    (
+        "other grant",
+        [a_rule(id="b", credential=AWS), a_rule(id="a", credential={"aws": {"role": "q"}})],
+        {},
+        Reason.RULE_AMBIGUOUS,
+        ("a", "b"),
+    ),
+    ("grant or none", [a_rule(id="b", credential=AWS), a_rule(id="a")], {}, Reason.RULE_AMBIGUOUS, ("a", "b")),
+    (
+        "other tags",
+        [a_rule(id="b", tags={"data": "x"}), a_rule(id="a", tags={"data": "y"})],
+        {},
+        Reason.RULE_AMBIGUOUS,
+        ("a", "b"),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "rules, request_parts, reason, ids", [row[1:] for row in DECISIONS], ids=[r[0] for r in DECISIONS]
+)
+def test_a_request_is_decided_by_its_rules(
+    rules: list[dict[str, Any]], request_parts: dict[str, Any], reason: Reason, ids: tuple[str, ...]
+) -> None:
+    """Deny by default, deny wins, unknown counts against the request, and disagreement is a denial."""
+    ruleset, request = ruleset_of(*rules), a_request(JOB, **request_parts)
+
+    for decision in (evaluate(ruleset, request), explain(ruleset, request)):
+        assert (decision.reason, decision.rule_ids) == (reason, ids)
+        assert decision.is_allowed is (reason is Reason.ALLOWED)
+        assert decision.revision == ruleset.revision
+
+
+def test_no_rules_at_all_deny_with_a_reason_of_their_own() -> None:
+    """Before a set is loaded everything is denied as `rules-unavailable`."""
+    assert evaluate(RuleSet.empty(), a_request()).reason is Reason.RULES_UNAVAILABLE
+    assert reach(RuleSet.empty(), JobContext(), HERE, NOON).reason is Reason.RULES_UNAVAILABLE
+
+
+def test_a_decision_carries_grant_and_tags_of_its_rules() -> None:
+    """Rules that agree on the grant add up their tags; a deny keeps the tags it has."""
+    ruleset = ruleset_of(
+        a_rule(id="a", credential=AWS, tags={"data": "x"}),
+        a_rule(id="b", credential=AWS, tags={"data": "x", "retention": "1d"}),
+        a_rule(id="c", effect="deny", path="/no", tags={"data": "y"}),
+        a_rule(id="d", effect="deny", path="/*", to="example.com", tags={"data": "z"}, when="request.path == '/both'"),
+        a_rule(id="e", effect="deny", path="/both", tags={"data": "y"}),
+    )
+    allowed = evaluate(ruleset, a_request(JOB))
+    assert allowed.grant is not None
+    assert allowed.grant.scope == {"role": "r"}
+    assert allowed.tags == {"data": "x", "retention": "1d"}
+    denied = evaluate(ruleset, a_request(JOB, url="https://example.com/no"))
+    assert (denied.grant, denied.tags) == (None, {"data": "y"})
+    assert evaluate(ruleset, a_request(JOB, url="https://example.com/both")).tags == {}
+
+
+TUNNEL = a_rule(id="tunnel", inspect=False)
+REACH: list[tuple[str, list[dict[str, Any]], Reason, bool, tuple[str, ...]]] = [
+    ("no rule", [a_rule(to="example.org")], Reason.NO_RULE, True, ()),
+    ("only plain http", [a_rule(to="http://example.com:443")], Reason.NO_RULE, True, ()),
+    ("a rule could", [a_rule(path="/a", method="PUT", when="request.query == ''")], Reason.ALLOWED, True, ("read",)),
+    ("another job", [a_rule(job={"branch": "x"})], Reason.NO_RULE, True, ()),
+    ("condition on the job", [a_rule(when="job.branch == 'x'")], Reason.NO_RULE, True, ()),
+    ("denied", [a_rule(), deny()], Reason.RULE_DENIED, True, ("no",)),
+    ("denied by port", [a_rule(), deny(to="example.com:443")], Reason.RULE_DENIED, True, ("no",)),
+    ("deny without an allow", [deny()], Reason.RULE_DENIED, True, ("no",)),
+    ("denied by condition", [a_rule(), deny(when="job.branch == 'main'")], Reason.RULE_DENIED, True, ("no",)),
+    ("denied, undecidable", [a_rule(), deny(when="job.tag == 'x'")], Reason.RULE_DENIED, True, ("no",)),
+    ("deny some paths", [a_rule(), deny(path="/x")], Reason.ALLOWED, True, ("read",)),
+    ("only some paths denied", [deny(path="/x")], Reason.NO_RULE, True, ()),
+    ("deny another job", [a_rule(), deny(job={"branch": "x"})], Reason.ALLOWED, True, ("read",)),
+    ("tunnel", [TUNNEL], Reason.ALLOWED, False, ("tunnel",)),
+    (
+        "tunnel by condition",
+        [a_rule(id="tunnel", inspect=False, when="job.branch == 'main'")],
+        Reason.ALLOWED,
+        False,
+        ("tunnel",),
+    ),
+    ("tunnel, undecidable", [a_rule(id="tunnel", inspect=False, when="job.tag == 'x'")], Reason.NO_RULE, True, ()),
+    ("tunnel beside a look", [TUNNEL, a_rule()], Reason.ALLOWED, True, ("read", "tunnel")),
+    ("tunnel beside a deny inside", [TUNNEL, deny(path="/x")], Reason.ALLOWED, True, ("tunnel",)),
+    (
+        "tunnel beside another job's deny",
+        [TUNNEL, deny(path="/x", job={"branch": "x"})],
+        Reason.ALLOWED,
+        False,
+        ("tunnel",),
+    ),
+    (
+        "tunnels that disagree",
+        [a_rule(id="a", inspect=False, tags={"data": "x"}), a_rule(id="b", inspect=False, tags={"data": "y"})],
+        Reason.RULE_AMBIGUOUS,
+        True,
+        ("a", "b"),
+    ),
+]
+
+
+@pytest.mark.parametrize("rules, reason, inspect, ids", [row[1:] for row in REACH], ids=[row[0] for row in REACH])
+def test_a_tunnel_is_opened_only_where_a_rule_could_apply(
+    rules: list[dict[str, Any]], reason: Reason, *, inspect: bool, ids: tuple[str, ...]
+) -> None:
+    """A CONNECT that no rule could use is denied; it passes uninspected only when nothing must look inside."""
+    decision = reach(ruleset_of(*rules), JOB, HERE, NOON)
+
+    assert (decision.reason, decision.rule_ids) == (reason, ids)
+    assert decision.inspect is (inspect or not decision.is_allowed)
+    assert decision.grant is None
+
+
+def test_what_is_denied_at_connect_no_request_inside_is_allowed() -> None:
+    """The coarse answer never refuses what the fine one would allow, nor the reverse."""
+    for _, rules, reason, _, _ in REACH:
+        ruleset = ruleset_of(*rules)
+        inside = evaluate(ruleset, a_request(JOB))
+        if reason is not Reason.ALLOWED:
+            assert not inside.is_allowed
+
+
+STEPS = [
+    (
+        a_rule(to="http://example.com"),
+        False,
+        "to: the request goes to https://example.com:443, the rule names `http://example.com`",
+    ),
+    (a_rule(job={"branch": ["x", "y*"]}), False, "job.branch: `main`, the rule wants `x` or `y*`"),
+    (a_rule(job={"tag": "v1"}), False, "job.tag: not stated by the issuer, the rule wants `v1`"),
+    (a_rule(method=["PUT", "POST"]), False, "method: GET is not `POST` or `PUT`"),
+    (a_rule(path="/b"), False, "path: `/` is not `/b`"),
+    (a_rule(when="job.branch == 'x'"), False, "when: `job.branch == 'x'` is false"),
+    (a_rule(when="job.tag == 'x'"), False, "when: `job.tag == 'x'` could not be evaluated: `job.tag` is not known"),
+    (a_rule(), True, "allows this"),
+    (a_rule(effect="deny"), True, "denies this"),
+    (a_rule(effect="deny", job={"tag": "x"}), True, "denies this; job.tag is not stated, which counts as a match"),
+    (a_rule(effect="deny", when="job.tag == 'x'"), True, "which counts as a match"),
+]
+
+
+@pytest.mark.parametrize("rule, matched, why", STEPS, ids=[row[2] for row in STEPS])
+def test_every_step_says_what_failed_first(rule: dict[str, Any], *, matched: bool, why: str) -> None:
+    """Each rule that names the host is listed with the first condition that did not hold."""
+    (step,) = explain(ruleset_of(rule), a_request(JOB)).steps
+
+    assert (step.rule_id, step.matched) == ("read", matched)
+    assert why in step.why
+
+
+def test_rules_of_other_pipelines_are_explained_too() -> None:
+    """Explain lists what the index leaves out, because that is what a reader looks for."""
+    decision = explain(ruleset_of(a_rule(job={"pipeline": "other"})), a_request(JOB))
+    assert [step.why for step in decision.steps] == ["job.pipeline: `deploy`, the rule wants `other`"]
