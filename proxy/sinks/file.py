@@ -336,11 +336,12 @@ class FileTrail:
         """Chain, write, sync; only then is the head moved and anyone told. Raises OSError with nothing changed."""
         head = self._head
         lines: list[bytes] = []
-        links: list[Link] = []
+        told: list[tuple[asyncio.Future[Link], Link]] = []
         for entry in entries:
             line, after = link(head, entry.body)
             lines.append(line)
-            links.append(Link(sequence=head.size, digest=after.digest, previous=head.digest))
+            if entry.waiter is not None:
+                told.append((entry.waiter, Link(sequence=head.size, digest=after.digest, previous=head.digest)))
             head = after
         payload = b"".join(lines)
         fresh = fresh or self._segments.needs_fresh
@@ -352,9 +353,9 @@ class FileTrail:
         self._head = head
         if fresh:
             self._begun_at = self._loop.time()
-        for entry, place in zip(entries, links, strict=True):
-            if entry.waiter is not None and not entry.waiter.done():
-                entry.waiter.set_result(place)
+        for waiter, place in told:
+            if not waiter.done():
+                waiter.set_result(place)
         for tee in self._tees:
             with suppress(Exception):
                 tee(payload)
