@@ -10,19 +10,23 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import trustme
-
+from bench.decision import make_rules
 from bench.parts import LOAD_CORE, PROXY_CORE, BenchError, free_port, python, started, wait_for_port
+from proxy.demo.issuer import ISSUER, Issuer, TokenWish
+from proxy.demo.tls import StageRoot
 
 HOST: Final = "localhost"
 """The origin's name: every proxy resolves it to the loopback address without any help."""
+AUDIENCE: Final = "https://jobgate.bench.test"
 SQUID_USER: Final = "proxy"
 SQUID_CERTGEN: Final = Path("/usr/lib/squid/security_file_certgen")
 
@@ -33,7 +37,12 @@ class Origin:
 
     tls: int
     plain: int
-    trust: Path
+    root: StageRoot
+
+    @property
+    def trust(self) -> Path:
+        """The CA its certificate is of."""
+        return self.root.certificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +61,85 @@ class Contender:
 @contextmanager
 def run_origin(folder: Path) -> Iterator[Origin]:
     """Run the origin with a certificate of a CA made for this run."""
-    authority = trustme.CA()
-    certificate = authority.issue_cert(HOST)
-    trust, chain, key = folder / "origin-ca.pem", folder / "origin.pem", folder / "origin.key"
-    authority.cert_pem.write_to_path(str(trust))
-    chain.write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems))
-    certificate.private_key_pem.write_to_path(str(key))
+    root = StageRoot(folder)
+    chain, key = root.issue("origin", (HOST,))
     words = python("-m", "bench.origin", "--certificate", str(chain), "--key", str(key))
     with started(words, LOAD_CORE, folder / "origin.log") as program:
         line = program.stdout.readline() if program.stdout is not None else ""
         if not line:
             raise BenchError(f"the origin did not start: {(folder / 'origin.log').read_text()}")
-        yield Origin(trust=trust, **json.loads(line))
+        yield Origin(root=root, **json.loads(line))
+
+
+@contextmanager
+def run_jobgate(folder: Path, origin: Origin) -> Iterator[Contender]:
+    """Run jobgate with a session of a job that a Buildkite-shaped issuer vouches for."""
+    issuer = Issuer(origin.root.server_side("issuer", (HOST, "agent.buildkite.com")))
+    issuer.start()
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix="jobgate-") as name:
+            home = Path(name)
+            port, log = free_port(), home / "jobgate.log"
+            _write_settings(home, port, origin, issuer)
+            words = python("-m", "proxy", "run", "--config", str(home / "jobgate.yaml"))
+            with started(words, PROXY_CORE, log) as program:
+                ready = wait_for_port(port, program, log)
+                secret = _open_session(home / "control.sock", issuer)
+                yield Contender(
+                    name="jobgate, whole path",
+                    port=port,
+                    pid=program.pid,
+                    trust=home / "certs" / "ca.pem",
+                    authorization=f"Basic {b64encode(f'job:{secret}'.encode()).decode()}",
+                    ready=ready,
+                )
+    finally:
+        issuer.stop()
+
+
+def _write_settings(home: Path, port: int, origin: Origin, issuer: Issuer) -> None:
+    (home / "secret").write_text("bench-only-secret-0123456789")
+    (home / "secret").chmod(0o600)
+    document = make_rules(1000)
+    document["rules"][0] |= {  # the first rule is the benchmark's own
+        "to": f"https://{HOST}:{origin.tls}",
+        "method": ["GET", "PUT"],
+        "path": ["/1k", "/bytes/**", "/sink"],
+        "credential": {"header": {"scheme": "bearer", "file": str(home / "secret")}},
+    }
+    (home / "rules.yaml").write_text(json.dumps(document))
+    settings = {
+        "listen": f"127.0.0.1:{port}",
+        "control": "control.sock",
+        "rules": ["rules.yaml"],
+        "certs": "certs",
+        "audit": {"directory": "audit"},
+        "issuers": [{"provider": "buildkite", "audience": AUDIENCE, "bound": {"organization_slug": "acme"}}],
+        "upstream": {
+            "trust": str(origin.trust),
+            "allow_addresses": ["127.0.0.0/8"],
+            "connect_to": {f"{ISSUER.removeprefix('https://')}:443": issuer.site.place},
+        },
+    }
+    (home / "jobgate.yaml").write_text(json.dumps(settings))
+
+
+def _open_session(control: Path, issuer: Issuer) -> str:
+    """Open the job's session as the agent hook does; return its password."""
+    job = issuer.add_job(pipeline_slug="payments-deploy", step_key="upload", build_number=7)
+    body = json.dumps({"token": issuer.mint(job, TokenWish(audience=AUDIENCE))})
+    answer = subprocess.run(
+        ["curl", "-q", "--silent", "--unix-socket", control, "--data-binary", "@-", "http://jobgate/v1/sessions"],
+        input=body,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    try:
+        secret: str = json.loads(answer)["secret"]
+    except (ValueError, KeyError):
+        raise BenchError(f"no session was opened: {answer}") from None
+    return secret
 
 
 @contextmanager
@@ -95,11 +171,17 @@ def run_squid(folder: Path, origin: Origin) -> Iterator[Contender]:
         raise BenchError("squid with TLS is not installed (Debian: squid-openssl)")
     home = folder / "squid"
     home.mkdir(exist_ok=True)
-    authority = trustme.CA()
     signing, trust = home / "ca-key.pem", home / "ca.pem"
-    authority.private_key_pem.write_to_path(str(signing))
-    authority.cert_pem.write_to_path(str(signing), append=True)
-    authority.cert_pem.write_to_path(str(trust))
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=bench squid", "-keyout", signing, "-out", trust),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    with signing.open("a") as both:
+        both.write(trust.read_text())
     port, log, store = free_port(), folder / "squid.log", home / "certificates"
     subprocess.run([SQUID_CERTGEN, "-c", "-s", store, "-M", "4MB"], check=True, capture_output=True)
     user = _give_away(home)

@@ -1,0 +1,59 @@
+"""`python -m bench`: measure everything, print one table. `--quick` shows in seconds that figures come out."""
+
+import argparse
+import os
+import platform
+import sys
+
+from bench import cases
+from bench.contenders import run_origin
+from bench.parts import BenchError, cores, scratch
+from bench.table import Row, render
+
+CASES = {
+    "flows": cases.measure_flows,
+    "decisions": cases.measure_decisions,
+    "start": cases.measure_start,
+    "streams": cases.measure_streams,
+}
+
+
+def main() -> int:
+    """Run the cases asked for and print what they measured."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("case", nargs="*", choices=[[], *CASES], help="all, unless some are named")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: figures come out, but mean little")
+    arguments = parser.parse_args()
+    effort = cases.QUICK if arguments.quick else cases.FULL
+    print(_circumstances(), flush=True)
+    rows: list[Row] = []
+    failed = False
+    with scratch() as folder, run_origin(folder) as origin:
+        for name in arguments.case or CASES:
+            print(f"measuring: {name}", file=sys.stderr, flush=True)
+            try:
+                rows += CASES[name](folder, origin, effort)
+            except BenchError as error:
+                failed = True
+                rows.append(Row(what=name, target="", measured="could not be measured"))
+                print(f"{name}: {error}", file=sys.stderr)
+    print(render(rows))
+    return 1 if failed else 0
+
+
+def _circumstances() -> str:
+    shared = cores() < 2
+    where = (
+        "everything shares one core: ratios are too low"
+        if shared
+        else "the proxy has one core, the load generator and the origin share another"
+    )
+    busy = os.getloadavg()[0]
+    return (
+        f"{cores()} cores, Python {platform.python_version()}; {where}. Load before the start: {busy:.1f}."
+        " TLS keep-alive, 1 KiB answers, median of the rounds.\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The cases, each a list of rows. Ratios come from one run, the contenders taking turns on the same core."""
+
+import json
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import decision, streams
+from bench.contenders import HOST, Contender, Origin, run_jobgate, run_mitmdump, run_squid
+from bench.parts import LOAD_CORE, BenchError, memory, pinned, python
+from bench.table import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much is done: the full run, or a smoke test that only shows that figures come out."""
+
+    rounds: int
+    seconds: float
+    connections: int
+    decisions: int
+    starts: int
+    denied: int
+    streamed: int
+
+
+FULL = Effort(
+    rounds=3,
+    seconds=5.0,
+    connections=16,
+    decisions=100_000,
+    starts=5,
+    denied=10 * streams.GIB,
+    streamed=streams.GIB,
+)
+QUICK = Effort(
+    rounds=1,
+    seconds=0.5,
+    connections=4,
+    decisions=2_000,
+    starts=1,
+    denied=256 * streams.MIB,
+    streamed=16 * streams.MIB,
+)
+
+
+def measure_flows(folder: Path, origin: Origin, effort: Effort) -> Iterator[Row]:
+    """Flows per second on one core, the contenders taking turns: A B A B."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(run_jobgate(folder, origin))
+        contenders = [ours, stack.enter_context(run_mitmdump(folder, origin))]
+        try:
+            contenders.append(stack.enter_context(run_squid(folder, origin)))
+        except BenchError as error:
+            yield Row(what="squid with TLS bump", target="", measured=f"left out: {error}")
+        figures: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+        for _ in range(effort.rounds):
+            for contender in contenders:
+                figures[contender.name].append(_load(contender, origin, effort)["per_second"])
+        medians = {name: statistics.median(values) for name, values in figures.items()}
+        for contender in contenders:
+            yield Row(
+                what=f"flows/s, {contender.name}",
+                target="",
+                measured=f"{medians[contender.name]:,.0f} ({memory(contender.pid):.0f} MiB)",
+            )
+        ratio = medians[ours.name] / medians[contenders[1].name]
+        yield Row(what="flows/s against stock mitmdump", target=">= 10x", measured=f"{ratio:.1f}x", is_met=ratio >= 10)
+        for other in contenders[2:]:
+            ratio = medians[ours.name] / medians[other.name]
+            yield Row(what=f"flows/s against {other.name}", target="", measured=f"{ratio:.2f}x")
+
+
+def _load(contender: Contender, origin: Origin, effort: Effort) -> dict[str, float]:
+    words = python(
+        *("-m", "bench.load"),
+        *("--connect", f"127.0.0.1:{contender.port}"),
+        *("--host", HOST, "--port", str(origin.tls), "--trust", str(contender.trust)),
+        *("--connections", str(effort.connections), "--seconds", str(effort.seconds)),
+        *("--warm-up", str(min(1.0, effort.seconds))),
+    )
+    done = subprocess.run(
+        pinned(words, LOAD_CORE),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "BENCH_PROXY_AUTHORIZATION": contender.authorization},
+    )
+    if done.returncode != 0:
+        raise BenchError(f"{contender.name}: {done.stderr.strip()}")
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def measure_decisions(_: Path, __: Origin, effort: Effort) -> Iterator[Row]:
+    """The pure decision, and that rules about other hosts cost it nothing."""
+    few, many = (decision.measure(count, effort.decisions) for count in (10, 10_000))
+    yield Row(
+        what="decision with 10,000 rules, p99",
+        target="<= 100 us",
+        measured=f"{many.p99:.0f} us (p50 {many.p50:.0f} us)",
+        is_met=many.p99 <= 100,
+    )
+    yield Row(
+        what="decision, 10,000 rules against 10, p50",
+        target="no dependence",
+        measured=f"{many.p50 / few.p50:.2f}x",
+        is_met=many.p50 / few.p50 <= 1.25,
+    )
+
+
+def measure_start(folder: Path, origin: Origin, effort: Effort) -> Iterator[Row]:
+    """How long from the start of the program until it is ready, and what it weighs when nothing happens."""
+    ready, idle = [], []
+    for _ in range(effort.starts):
+        with run_jobgate(folder, origin) as contender:
+            ready.append(contender.ready)
+            time.sleep(1)
+            idle.append(memory(contender.pid))
+    slowest = statistics.median(ready)
+    yield Row(what="ready after start", target="<= 0.8 s", measured=f"{slowest:.2f} s", is_met=slowest <= 0.8)
+    weight = statistics.median(idle)
+    yield Row(what="RSS when idle, 1,000 rules", target="<= 80 MiB", measured=f"{weight:.0f} MiB", is_met=weight <= 80)
+
+
+def measure_streams(folder: Path, origin: Origin, effort: Effort) -> Iterator[Row]:
+    """What large bodies do to its memory: a denied upload, an allowed upload, a download."""
+    with run_jobgate(folder, origin) as contender:
+        _load(contender, origin, QUICK)  # so that what is made once is not counted as growth
+        denied = streams.upload(contender, origin, "/elsewhere", effort.denied)
+        yield _growth(f"denied {_size(effort.denied)} upload", denied)
+        up = streams.upload(contender, origin, "/sink", effort.streamed)
+        yield _growth(f"{_size(effort.streamed)} upload", up)
+        down = streams.download(contender, origin, effort.streamed)
+        yield _growth(f"{_size(effort.streamed)} download", down)
+
+
+def _size(count: int) -> str:
+    return f"{count // streams.GIB} GiB" if count >= streams.GIB else f"{count // streams.MIB} MiB"
+
+
+def _growth(what: str, body: streams.Streamed) -> Row:
+    moved = body.moved / streams.MIB
+    rate = moved / max(body.seconds, 1e-6)
+    return Row(
+        what=f"RSS growth, {what}",
+        target="<= 32 MiB",
+        measured=f"{body.growth:.0f} MiB (answer {body.status} after {moved:,.0f} MiB, {rate:,.0f} MiB/s)",
+        is_met=body.growth <= 32,
+    )
