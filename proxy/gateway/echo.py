@@ -1,0 +1,143 @@
+"""An upstream that repeats our credential must not hand it to the job (C01). Found across pieces, blanked in place.
+
+Looked for as it is and as pages usually show it: percent-encoded, JSON-escaped, and inside base64 at any alignment.
+The blank is as long as what it hides, so Content-Length holds. A compressed body cannot be blanked: it is read on the
+side and cut before the piece that holds the secret. Other codings are not asked for (`rewriting`); one that comes all
+the same passes unread, and `is_blind` says so.
+"""
+
+import json
+import zlib
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import quote
+
+from proxy.model.errors import ProtocolError
+from proxy.model.grant import Secret
+from proxy.model.reason import Reason
+
+_PIECE: Final = 256 * 1024
+_SHORTEST: Final = 8
+"""Encoded spellings shorter than this would be found in anything."""
+_FREE: Final = 64 * 1024 * 1024
+_RATIO: Final = 256
+_COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
+
+
+class EchoGuard:
+    """Reads one response for the secrets that were put on its request."""
+
+    def __init__(self, watch: tuple[Secret, ...], content_encoding: str | None) -> None:
+        coding = (content_encoding or "identity").strip().lower()
+        self._needles = _spell(watch)
+        self._longest = max((len(needle) for needle in self._needles), default=1)
+        self._kept = b""
+        self._inflater = _Inflater() if coding in _COMPRESSED else None
+        self.hits = 0
+        self.is_blind = coding not in _COMPRESSED and coding != "identity"
+
+    def clean_value(self, text: str) -> str:
+        """Return a header value with every secret blanked."""
+        raw = text.encode("latin-1", "replace")
+        cleaned = self._blank(raw)
+        return text if cleaned is raw else cleaned.decode("latin-1")
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return what may pass of the body so far. Raises ProtocolError to cut it (`credential-echo`)."""
+        if self.is_blind or not self._needles:
+            return chunk
+        if self._inflater is not None:
+            self._read_compressed(chunk)
+            return chunk
+        cleaned = self._blank(self._kept + chunk if self._kept else chunk)
+        keep = self._unfinished(cleaned)
+        self._kept = cleaned[len(cleaned) - keep :] if keep else b""
+        return cleaned[: len(cleaned) - keep] if keep else cleaned
+
+    def finish(self) -> bytes:
+        """Return what was held back: at the end it is no secret, only the beginning of one."""
+        kept, self._kept = self._kept, b""
+        return b"" if self._inflater is not None else kept
+
+    def _blank(self, content: bytes) -> bytes:
+        for needle in self._needles:
+            if needle in content:
+                self.hits += content.count(needle)
+                content = content.replace(needle, b"*" * len(needle))
+        return content
+
+    def _unfinished(self, content: bytes) -> int:
+        """Return how many of the last bytes could be the beginning of a secret."""
+        start = max(0, len(content) - self._longest + 1)
+        longest = 0
+        for needle in self._needles:
+            at = content.find(needle[:1], max(start, len(content) - len(needle) + 1))
+            while at >= 0:
+                if needle.startswith(content[at:]):
+                    longest = max(longest, len(content) - at)
+                    break
+                at = content.find(needle[:1], at + 1)
+        return longest
+
+    def _read_compressed(self, chunk: bytes) -> None:
+        assert self._inflater is not None  # noqa: S101 - for the type checker; feed asked
+        for plain in self._inflater.read(chunk):
+            content = self._kept + plain
+            if any(needle in content for needle in self._needles):
+                self.hits += 1
+                raise ProtocolError("the response repeats the credential, compressed", Reason.CREDENTIAL_ECHO)
+            self._kept = content[-self._longest + 1 :] if self._longest > 1 else b""
+
+
+class _Inflater:
+    """Reads gzip, zlib and raw deflate in bounded pieces; a body that grows without measure is cut."""
+
+    def __init__(self) -> None:
+        self._engine: zlib._Decompress | None = None
+        self._taken = 0
+        self._given = 0
+
+    def read(self, chunk: bytes) -> Iterator[bytes]:
+        self._taken += len(chunk)
+        while chunk:
+            if self._engine is None or self._engine.eof:
+                self._engine = zlib.decompressobj(_window_bits(chunk))
+            try:
+                plain = self._engine.decompress(chunk, _PIECE)
+            except zlib.error:
+                raise ProtocolError("the response's compression is broken", Reason.UPSTREAM_MALFORMED) from None
+            self._given += len(plain)
+            if self._given > _FREE and self._given > _RATIO * self._taken:
+                raise ProtocolError("the response inflates without measure", Reason.UPSTREAM_MALFORMED)
+            yield plain
+            chunk = self._engine.unused_data if self._engine.eof else self._engine.unconsumed_tail
+
+
+def _window_bits(chunk: bytes) -> int:
+    """Tell gzip and zlib by their first byte; servers that say `deflate` often send it raw (RFC 9110 8.4.1.2)."""
+    if chunk[0] == 0x1F:
+        return zlib.MAX_WBITS + 16
+    return zlib.MAX_WBITS if chunk[0] & 0x0F == 8 and chunk[0] >> 4 <= 7 else -zlib.MAX_WBITS
+
+
+def _spell(watch: tuple[Secret, ...]) -> tuple[bytes, ...]:
+    """Return every spelling looked for, longest first, so that no blank leaves part of a longer one."""
+    needles: set[bytes] = set()
+    for secret in watch:
+        text = secret.reveal()
+        raw = text.encode("latin-1", "replace")
+        if not raw:
+            continue
+        needles.add(raw)
+        spellings = {quote(text, safe="").encode(), json.dumps(text)[1:-1].encode(), *_in_base64(raw)}
+        needles |= {each for each in spellings if len(each) >= _SHORTEST}
+    return tuple(sorted(needles, key=len, reverse=True))
+
+
+def _in_base64(raw: bytes) -> Iterator[bytes]:
+    """Yield the characters of a base64 text that depend on `raw` alone, for each place it may begin at (mod 3)."""
+    for shift in range(3):
+        for encode in (b64encode, urlsafe_b64encode):
+            encoded = encode(bytes(shift) + raw)
+            yield encoded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]
