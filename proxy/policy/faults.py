@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -143,32 +143,24 @@ def _unquoted(value: object) -> str:
 
 
 def _known_at(model: type[BaseModel], loc: Path) -> list[str]:
-    found = _model_at(model, loc)
-    return list(found.model_fields) if found is not None else []
+    return list(_model_at(model, loc).model_fields)
 
 
 def _described(model: type[BaseModel], loc: Path) -> str:
-    found = _model_at(model, loc[:-1])
-    entry = found.model_fields.get(str(loc[-1])) if found is not None and loc else None
-    return entry.description or "" if entry is not None else ""
+    entry = _model_at(model, loc[:-1]).model_fields.get(str(loc[-1]))
+    return (entry.description if entry is not None else None) or ""
 
 
-def _model_at(model: type[BaseModel], loc: Path) -> type[BaseModel] | None:
-    """Follow a path through nested models."""
-    current: type[BaseModel] | None = model
+def _model_at(model: type[BaseModel], loc: Path) -> type[BaseModel]:
+    """Follow a path through nested models; list indices and mapping keys lead no deeper."""
     for part in loc:
-        if isinstance(part, int) or current is None:
-            continue
-        entry = current.model_fields.get(part)
-        current = None if entry is None else _inner_model(entry.annotation)
-    return current
+        entry = model.model_fields.get(part) if isinstance(part, str) else None
+        model = (_inner_model(entry.annotation) if entry is not None else None) or model
+    return model
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _inner_model(argument)
-        if found is not None:
-            return found
-    return None
+    found = (_inner_model(argument) for argument in get_args(annotation))
+    return next((model for model in found if model is not None), None)

@@ -5,6 +5,7 @@ the work is bounded by the length of the text (G37). What matches everything is 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import chain, product
@@ -88,26 +89,26 @@ def normalise_triplets(path: str) -> str:
 def _match_segments(pattern: tuple[_Segment, ...], text: tuple[str, ...]) -> bool:
     """Match segment by segment; runs between `**` are taken at their leftmost place, which is always enough."""
     if None not in pattern:
-        return len(pattern) == len(text) and all(map(_match_segment, pattern, text))
+        return len(pattern) == len(text) and _match_run(pattern, text)
     first = pattern.index(None)
     last = len(pattern) - 1 - pattern[::-1].index(None)
     tail = pattern[last + 1 :]
     # A trailing `**` stands for at least one segment: `/a/**` is what lies below `/a`, not `/a` itself.
     end = len(text) - (len(tail) or 1)
-    if first > end or not all(map(_match_segment, pattern[:first], text)):
+    if first > end or not _match_run(pattern[:first], text):
         return False
-    if tail and not all(map(_match_segment, tail, text[end:])):
+    if tail and not _match_run(tail, text[end:]):
         return False
     return _find_runs(pattern[first : last + 1], text, first, end if tail else len(text) - 1)
 
 
 def _find_runs(middle: tuple[_Segment, ...], text: tuple[str, ...], position: int, end: int) -> bool:
-    run: list[str | tuple[str, ...]] = []
+    run: list[_Segment] = []
     for segment in middle[1:]:
         if segment is not None:
             run.append(segment)
             continue
-        while run and not all(map(_match_segment, run, text[position : position + len(run)])):
+        while run and not _match_run(run, text[position:]):
             position += 1
             if position + len(run) > end:
                 return False
@@ -118,11 +119,14 @@ def _find_runs(middle: tuple[_Segment, ...], text: tuple[str, ...], position: in
     return True
 
 
-def _match_segment(pattern: _Segment, text: str) -> bool:
+def _match_run(run: Sequence[_Segment], text: Sequence[str]) -> bool:
+    """Match segments one to one from the first; the caller sees to the lengths."""
+    return all(segment is None or _match_segment(segment, part) for segment, part in zip(run, text, strict=False))
+
+
+def _match_segment(pattern: str | tuple[str, ...], text: str) -> bool:
     if isinstance(pattern, str):
         return pattern == text
-    if pattern is None:  # a `**` never comes here
-        return False
     if pattern == ("", ""):
         return bool(text) and not _hides_separator(pattern, text)
     first, last = pattern[0], pattern[-1]

@@ -19,6 +19,14 @@ from proxy.policy.rule import Rule
 NOON: Final = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
+class Statement(BaseModel):
+    """One entry of a session policy."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: str
+
+
 class RoleScope(BaseModel):
     """A role to assume."""
 
@@ -26,6 +34,7 @@ class RoleScope(BaseModel):
 
     role: str
     actions: tuple[str, ...] = ()
+    policy: list[Statement] | None = None
 
 
 class TokenScope(BaseModel):

@@ -1,5 +1,6 @@
 import random
 from itertools import combinations
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -94,8 +95,9 @@ def test_the_index_and_the_order_never_change_a_decision(
     texts: list[tuple[dict[str, object], str, str]], job: dict[str, str], host: str, seed: int
 ) -> None:
     """Whatever rules are asked through the index, in whatever order they were given, the decision is the same."""
-    rules = [a_rule(id=f"r{n}", job=who or None, to=to, effect=effect) for n, (who, to, effect) in enumerate(texts)]
-    request = a_request(JobContext(**job), url=f"https://{host}/")  # type: ignore[arg-type] - text facts only
+    rules = [a_rule(id=f"r{n}", job=facts or None, to=to, effect=effect) for n, (facts, to, effect) in enumerate(texts)]
+    who: dict[str, Any] = {**job}
+    request = a_request(JobContext(**who), url=f"https://{host}/")
     shuffled = random.Random(seed).sample(rules, len(rules))
 
     decision = evaluate(ruleset_of(*rules), request)

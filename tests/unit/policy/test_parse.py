@@ -75,6 +75,13 @@ FAULTS: list[tuple[dict[str, Any], tuple[str | int, ...], str, str]] = [
     (a_rule(credential={"aws": {}}), ("credential", "aws"), "`role` is missing", ""),
     (a_rule(credential={"aws": {"role": 5}}), ("credential", "aws", "role"), "must be text", ""),
     (a_rule(credential={"aws": {"role": "r", "rol": 1}}), ("credential", "aws", "rol"), "unknown key", "`role`?"),
+    (
+        a_rule(credential={"aws": {"role": "r", "policy": [{"actoin": "s3:Get", "action": "x"}]}}),
+        ("credential", "aws", "policy", 0, "actoin"),
+        "unknown key `actoin`",
+        "Did you mean `action`?",
+    ),
+    (a_rule(credential={"aws": {"role": "r", "policy": [{}]}}), ("credential", "aws", "policy", 0), "is missing", ""),
     (a_rule(credential={"aws": {"role": "r", "duration": "15"}}), ("credential", "aws", "duration"), "15m", ""),
     (a_rule(credential={"aws": {"role": "r", "duration": 15}}), ("credential", "aws", "duration"), "15m", ""),
     (a_rule(credential={"aws": {"role": "r", "duration": "0s"}}), ("credential", "aws", "duration"), "between", ""),
@@ -131,7 +138,7 @@ def test_defaults_are_the_careful_ones() -> None:
     allow, deny, tunnel, anything = rules_of(
         a_rule(), a_rule(effect="deny"), a_rule(inspect=False), a_rule(method="any")
     )
-    assert allow.methods == {"GET", "HEAD"}
+    assert allow.methods == frozenset({"GET", "HEAD"})
     assert allow.effect is Effect.ALLOW
     assert allow.inspect
     assert deny.methods is None
