@@ -168,6 +168,7 @@ def _compare(raw: bytes, method: str, target: str, version: str, pairs: list[tup
     except httptools.HttpParserUpgrade:
         pass  # CONNECT and Upgrade end llhttp's interest; what it read so far still counts
     except httptools.HttpParserError:
+        _check_framing(pairs, version)  # the better reason, where it is the length that is wrong
         raise _malformed("the second parser refuses it") from None
     seen = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in witness.fields]
     if (
@@ -177,6 +178,12 @@ def _compare(raw: bytes, method: str, target: str, version: str, pairs: list[tup
         or parser.get_http_version() != version
     ):
         raise _malformed("two parsers read it differently")
+
+
+def _check_framing(pairs: list[tuple[str, str]], version: str) -> None:
+    lengths = [value for name, value in pairs if name.lower() == "content-length"]
+    codings = [value for name, value in pairs if name.lower() == "transfer-encoding"]
+    frame_request(lengths, codings, version)
 
 
 def _unreadable_line(text: str) -> ProtocolError:

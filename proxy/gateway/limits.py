@@ -32,8 +32,8 @@ class Limits:
     """A passed-through connection without a byte in either direction."""
     upstream_idle: float = 15.0
     """A kept upstream connection; shorter than servers' own timeouts, so that reuse rarely meets a close."""
-    upstream_kept: int = 8
-    """Idle upstream connections kept per session and authority."""
+    upstream_kept: int = 64
+    """Idle upstream connections kept per session and authority; package managers open dozens at once."""
     upstream_kept_total: int = 512
     """Idle upstream connections kept in all."""
     buffered_body: int = 16 * MIB

@@ -120,6 +120,8 @@ class PassThrough:
                 break
             if not await self._client.more():
                 raise ProtocolError("the client left before its ClientHello", Reason.CLIENT_GONE)
+        if hello.encrypted:  # the name that counts would be the hidden one (RFC 9849)
+            raise ProtocolError("an encrypted ClientHello hides its SNI", Reason.PROTOCOL_REFUSED)
         if not _names(hello, self._authority):
             raise ProtocolError("SNI and CONNECT target differ", Reason.AUTHORITY_MISMATCH)
 
