@@ -54,10 +54,12 @@ def recover(directory: Path) -> Left:
         while segments and not _has_record(segments[-1]):
             _set_aside(segments.pop())
         left = _walk(_last_run(segments)) if segments else Left()
+        if left.head.size < promised:
+            raise AuditError(f"{directory}: {left.head.size} records, but a checkpoint of {promised}: {_ADVICE}")
+        if left.torn:
+            _cut(segments[-1], left.kept)
     except OSError as error:
         raise AuditError(f"the trail in {directory} cannot be read: {error.strerror}") from None
-    if left.head.size < promised:
-        raise AuditError(f"{directory}: {left.head.size} records, but a checkpoint of {promised}: {_ADVICE}")
     return left
 
 
@@ -77,7 +79,7 @@ def _walk(segments: list[Path]) -> Left:
     for path in segments:
         stop = None if path == last else _start(segments[segments.index(path) + 1])
         _walk_segment(walk, path, stop)
-    torn = _cut(last, walk.kept)
+    torn = last.stat().st_size - walk.kept
     assert walk.head is not None  # noqa: S101 - for mypy; the last segment has a record
     return Left(head=walk.head, name=last.name, kept=walk.kept, torn=torn, open_flows=tuple(walk.open_flows or ()))
 
@@ -145,16 +147,13 @@ def _set_aside(path: Path) -> None:
         path.rename(path.with_name(f"torn-{path.stem.removeprefix('trail-')}-{os.urandom(4).hex()}"))
 
 
-def _cut(path: Path, kept: int) -> int:
-    torn = path.stat().st_size - kept
-    if torn > 0:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            os.ftruncate(descriptor, kept)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    return torn
+def _cut(path: Path, kept: int) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.ftruncate(descriptor, kept)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _mend_checkpoints(path: Path) -> int:
