@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outbound": {"model"},
     "connectors": {"model", "outbound"},
     "sinks": {"model", "audit"},
-    "sources": {"model", "policy", "audit", "outbound"},
+    "sources": {"model", "identity", "policy", "audit", "outbound"},
     "gateway": {"model", "engine"},
     "control": {"model", "engine"},
     "config": {"model", "sources"},

@@ -85,6 +85,8 @@ class Profile:
     ignored: frozenset[str] = frozenset()
     ignored_prefixes: tuple[str, ...] = ()
     issuer: str | None = None
+    jwks_url: str | None = None
+    """Where the keys of the public issuer are, for an issuer that keeps them at another host."""
     algorithms: tuple[str, ...] = ("RS256",)
     shared: frozenset[str] = frozenset()
     anchors: tuple[str, ...] = ()

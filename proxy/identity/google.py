@@ -29,6 +29,7 @@ def _settle_account(fields: Fields, claims: Mapping[str, Any]) -> Fields:
 PROFILE: Final = Profile(
     provider="google",
     issuer="https://accounts.google.com",
+    jwks_url="https://www.googleapis.com/oauth2/v3/certs",
     shared=frozenset({"https://accounts.google.com"}),
     anchors=("sub", "email", "hd"),
     required={"azp": Claim(read=text)},

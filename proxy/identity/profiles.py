@@ -40,6 +40,12 @@ def check_trusted(trusted: TrustedIssuer) -> None:
         raise ConfigError(f"issuers: {trusted.provider}: {fault}")
 
 
+def jwks_url_of(trusted: TrustedIssuer) -> str | None:
+    """Return where the issuer's keys are by configuration; None means: its discovery document says."""
+    profile = _BY_PROVIDER[trusted.provider]
+    return trusted.jwks_url or (profile.jwks_url if trusted.issuer == profile.issuer else None)
+
+
 def principal_of(claims: VerifiedClaims, trusted: TrustedIssuer, token_digest: str) -> tuple[Principal, JobContext]:
     """Return who the verified claims speak for, and of which run. Raises TokenError (`identity-claims`)."""
     fields: dict[str, Any] = dict(read_fields(_profile_of(trusted), claims))

@@ -1,0 +1,177 @@
+"""What the control API does: one table of paths, one small function each. No sockets.
+
+Who may what: anybody who reaches us may exchange a token of their own and read health. A session is ended by its own
+secret or by the operator's token. The list of sessions is for the operator: their token, or the Unix socket, which
+only the user jobgate runs as can open.
+"""
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from proxy.control.messages import Refusal, Reply, Request, denial_reply, error_reply, json_reply, read_json
+from proxy.engine.records import job_facts
+from proxy.engine.seam import Denial
+from proxy.engine.sessions import MAX_OTHER_TOKENS, OpenedSession
+from proxy.model.authority import Authority
+from proxy.model.grant import Secret
+from proxy.model.identity import Session, UnverifiedToken
+from proxy.model.reason import Reason
+
+_SESSION: Final = re.compile(r"/v1/sessions/([A-Za-z0-9_.-]{1,64})")
+_MALFORMED: Final = Reason.BODY_MALFORMED.value
+
+
+class Desk(Protocol):
+    """Who holds the sessions; `engine.sessions.SessionDesk`."""
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The open sessions."""
+
+    def find_owner(self, secret: Secret) -> Session | None:
+        """Return the open session a secret belongs to."""
+
+    async def open(
+        self, token: UnverifiedToken, others: Sequence[UnverifiedToken], peer_address: str
+    ) -> OpenedSession | Denial:
+        """Exchange tokens for a session."""
+
+    async def close(self, session_id: str, why: str) -> bool:
+        """End a session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlParts:
+    """What the routes need, wired by `app`.
+
+    `troubles` returns why the proxy is not ready, as slugs (`rules-unavailable`, `trail-unavailable`, `draining`);
+    empty means ready. `metrics` and `certificate` return what is served as it is.
+    """
+
+    desk: Desk
+    troubles: Callable[[], Sequence[str]]
+    metrics: Callable[[], bytes]
+    certificate: Callable[[], bytes]
+    proxy: Authority
+    operator_token: Secret | None = None
+
+
+class Routes:
+    """Answers requests. Raises nothing for bad ones; what a port raises beyond its contract passes through."""
+
+    def __init__(self, parts: ControlParts) -> None:
+        self._parts = parts
+        self._table: Mapping[str, Mapping[str, Callable[[Request], Awaitable[Reply]]]] = {
+            "/healthz": {"GET": self._live},
+            "/readyz": {"GET": self._ready},
+            "/metrics": {"GET": self._metrics},
+            "/v1/ca.pem": {"GET": self._certificate},
+            "/v1/sessions": {"GET": self._list, "POST": self._open},
+        }
+
+    async def answer(self, request: Request) -> Reply:
+        """Answer one well-formed request."""
+        is_session = _SESSION.fullmatch(request.path) is not None
+        methods = {"DELETE": self._close} if is_session else self._table.get(request.path)
+        if methods is None:
+            return error_reply(404, "not-found", "there is nothing at this path")
+        serve = methods.get(request.method)
+        if serve is None:
+            allowed = ", ".join(sorted(methods))
+            reply = error_reply(405, Reason.METHOD_UNKNOWN.value, f"use {allowed}")
+            return Reply(status=405, body=reply.body, headers=(("allow", allowed),))
+        try:
+            return await serve(request)
+        except Refusal as refusal:
+            return refusal.reply
+
+    async def _live(self, _request: Request) -> Reply:
+        return json_reply(200, {"status": "live"})
+
+    async def _ready(self, _request: Request) -> Reply:
+        troubles = list(self._parts.troubles())
+        return json_reply(503 if troubles else 200, {"status": "unready" if troubles else "ready", "reasons": troubles})
+
+    async def _metrics(self, _request: Request) -> Reply:
+        return Reply(status=200, body=self._parts.metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _certificate(self, _request: Request) -> Reply:
+        return Reply(status=200, body=self._parts.certificate(), content_type="application/x-pem-file")
+
+    async def _open(self, request: Request) -> Reply:
+        token, others = _read_tokens(request)
+        opened = await self._parts.desk.open(token, others, request.peer)
+        if isinstance(opened, Denial):
+            return denial_reply(opened)
+        session, secret = opened.session, opened.secret.reveal()
+        return json_reply(
+            201,
+            {
+                "session": session.id,
+                "secret": secret,
+                "proxy_url": f"http://job:{secret}@{self._parts.proxy}",
+                "expires_at": session.expires_at.isoformat(),
+                "job": job_facts(session.job),
+            },
+        )
+
+    async def _list(self, request: Request) -> Reply:
+        if not (request.local or self._is_operator(request)):
+            return error_reply(401, "operator-only", "present the operator's token, or use the Unix socket")
+        return json_reply(
+            200,
+            {
+                "sessions": [
+                    {
+                        "session": session.id,
+                        "job": job_facts(session.job),
+                        "opened_at": session.opened_at.isoformat(),
+                        "expires_at": session.expires_at.isoformat(),
+                    }
+                    for session in self._parts.desk.sessions
+                ]
+            },
+        )
+
+    async def _close(self, request: Request) -> Reply:
+        presented = request.bearer
+        if presented is None:
+            return error_reply(401, Reason.IDENTITY_MISSING.value, "present the session's own secret as Bearer")
+        session_id = request.path.rpartition("/")[2]
+        owner = self._parts.desk.find_owner(presented)
+        if owner is not None and owner.id == session_id:
+            closed = await self._parts.desk.close(session_id, "job-ended")
+        else:
+            closed = self._is_operator(request) and await self._parts.desk.close(session_id, "operator")
+        # One answer for "not yours" and "not there": names of other jobs' sessions cannot be tried out.
+        return (
+            Reply(status=204) if closed else error_reply(404, Reason.SESSION_UNKNOWN.value, "no such session of yours")
+        )
+
+    def _is_operator(self, request: Request) -> bool:
+        presented, wanted = request.bearer, self._parts.operator_token
+        if presented is None or wanted is None or not wanted.reveal():
+            return False
+        return hmac.compare_digest(presented.reveal().encode("utf-8"), wanted.reveal().encode("utf-8"))
+
+
+def _read_tokens(request: Request) -> tuple[UnverifiedToken, list[UnverifiedToken]]:
+    body = read_json(request)
+    unknown = sorted(name for name in body if name not in ("token", "tokens"))
+    if unknown:
+        raise Refusal(400, _MALFORMED, "the body may hold `token` and `tokens`, nothing else")
+    token, others, bearer = body.get("token"), body.get("tokens", []), request.bearer
+    if "token" in body and bearer is not None:
+        raise Refusal(400, _MALFORMED, "give the token once: in the body or as Bearer")
+    if bearer is not None:
+        token = bearer.reveal()
+    if token is None:
+        raise Refusal(401, Reason.IDENTITY_MISSING.value, 'send {"token": "..."} or Authorization: Bearer')
+    if not isinstance(token, str) or not isinstance(others, list) or not all(isinstance(item, str) for item in others):
+        raise Refusal(400, _MALFORMED, "`token` is a text and `tokens` a list of texts")
+    if len(others) > MAX_OTHER_TOKENS:
+        raise Refusal(400, _MALFORMED, f"`tokens` holds at most {MAX_OTHER_TOKENS}")
+    return UnverifiedToken(token), [UnverifiedToken(item) for item in others]
