@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.identity.profiles import DEFAULTS, PROFILES, check_trusted, find_drift, principal_of
+from proxy.identity.profiles import DEFAULTS, PROFILES, check_trusted, find_drift, jwks_url_of, principal_of
 from proxy.model.errors import ConfigError
 from proxy.model.identity import TrustedIssuer, VerifiedClaims
 from tests.fakes import claims as shapes
@@ -128,3 +128,11 @@ def test_unknown_claims_are_drift() -> None:
     ):
         assert find_drift(VerifiedClaims(shape(NOW)), trusted_for(provider)) == ()
     assert find_drift(VerifiedClaims({"anything": 1}), trusted_for("generic")) == ()
+
+
+def test_where_the_keys_are() -> None:
+    """Google keeps its keys at another host; an operator may say so of any issuer; else discovery says."""
+    assert jwks_url_of(trusted_for("google")) == "https://www.googleapis.com/oauth2/v3/certs"
+    assert jwks_url_of(trusted_for("google", issuer="https://id.acme.test")) is None
+    assert jwks_url_of(trusted_for("buildkite")) is None
+    assert jwks_url_of(trusted_for("buildkite", jwks_url="https://x.test/k")) == "https://x.test/k"
