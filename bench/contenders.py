@@ -21,6 +21,7 @@ from typing import Final
 
 from bench.decision import make_rules
 from bench.parts import LOAD_CORE, PROXY_CORE, BenchError, free_port, python, started, wait_for_port
+from proxy.control.client import ControlClient, ControlError
 from proxy.demo.issuer import ISSUER, Issuer, TokenWish
 from proxy.demo.tls import StageRoot
 
@@ -127,18 +128,11 @@ def _write_settings(home: Path, port: int, origin: Origin, issuer: Issuer) -> No
 def _open_session(control: Path, issuer: Issuer) -> str:
     """Open the job's session as the agent hook does; return its password."""
     job = issuer.add_job(pipeline_slug="payments-deploy", step_key="upload", build_number=7)
-    body = json.dumps({"token": issuer.mint(job, TokenWish(audience=AUDIENCE))})
-    answer = subprocess.run(
-        ["curl", "-q", "--silent", "--unix-socket", control, "--data-binary", "@-", "http://jobgate/v1/sessions"],
-        input=body,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    token = issuer.mint(job, TokenWish(audience=AUDIENCE))
     try:
-        secret: str = json.loads(answer)["secret"]
-    except (ValueError, KeyError):
-        raise BenchError(f"no session was opened: {answer}") from None
+        secret: str = ControlClient(control).open_session(token)["secret"]
+    except ControlError as error:
+        raise BenchError(f"no session was opened: {error}") from None
     return secret
 
 
