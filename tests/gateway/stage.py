@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import socket
 import ssl
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -193,6 +195,10 @@ class Client:
         await asyncio.wait_for(self.writer.start_tls(tls, server_hostname=name or ""), PATIENCE)
 
     def abort(self) -> None:
+        """Leave with a reset: a mere FIN could be a half-close, which is served."""
+        raw = self.writer.get_extra_info("socket")
+        if raw is not None and raw.fileno() >= 0:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
@@ -266,6 +272,7 @@ class Stage:
 
 
 async def until(is_true: Callable[[], bool]) -> None:
-    """Poll a fact; the test's own timeout is the bound."""
-    while not is_true():  # noqa: ASYNC110 - the fact belongs to code that knows no test's event
-        await asyncio.sleep(0.005)
+    """Poll a fact until it holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not is_true():  # noqa: ASYNC110 - the fact belongs to code that knows no test's event
+            await asyncio.sleep(0.005)

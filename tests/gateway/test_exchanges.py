@@ -1,6 +1,7 @@
 """Requests and responses through a real gateway: what passes, how it is framed, and what is recorded."""
 
 import asyncio
+from datetime import timedelta
 from hashlib import sha256
 
 import pytest
@@ -240,7 +241,7 @@ async def test_an_early_answer_ends_an_upload(stage: Stage) -> None:
 
 async def test_cookies_made_with_our_credential_stay_here(stage: Stage) -> None:
     """A session cookie obtained with a minted credential is a credential: the job does not get it (C07)."""
-    stage.engine.grant = Grant(connector="header", scope={}, lifetime=__import__("datetime").timedelta(1), key="k")
+    stage.engine.grant = Grant(connector="header", scope={}, lifetime=timedelta(minutes=5), key="k")
     stage.origin.reply = b"HTTP/1.1 200 OK\r\nset-cookie: s=1\r\ncontent-length: 2\r\n\r\nok"
     client = await stage.client()
 
@@ -301,7 +302,7 @@ async def test_an_upstream_that_dies_inside_its_answer_is_seen_to_have_died(stag
 
     client.send(plain())
 
-    assert (await client.rest()).endswith(b"half") or True
+    assert b"connection: close" not in await client.rest()
     await stage.settled()
     assert stage.engine.last_outcome.reason is Reason.UPSTREAM_CLOSED
 
