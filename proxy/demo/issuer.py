@@ -10,7 +10,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import jwt
@@ -93,7 +93,10 @@ class Issuer:
 
     def add_job(self, **facts: Any) -> BuildJob:
         """Register a job made of `facts`; the rest are defaults."""
-        job = replace(BuildJob(), **facts)
+        return self.adopt_job(BuildJob(**facts))
+
+    def adopt_job(self, job: BuildJob) -> BuildJob:
+        """Register a job made elsewhere."""
         self._jobs[job.job_id] = job
         return job
 
