@@ -34,7 +34,8 @@ def describe(decision: Decision, request: AccessRequest, ruleset: RuleSet) -> li
     """Say what was decided, by which rules and why, one sentence a line."""
     view = request.view
     verdict = "allowed" if decision.is_allowed else f"denied ({decision.reason})"
-    lines = [f"{view.method} {view.url} is {verdict}: {_sentence(decision, view)}"]
+    url = f"{'' if view.scheme == 'http' else 'https://'}{_place(view)}{view.target}"
+    lines = [f"{view.method} {url} is {verdict}: {_sentence(decision, view)}"]
     rules = {rule.id: rule for rule in ruleset.rules}
     for name in decision.rule_ids:
         rule = rules[name]
@@ -48,11 +49,13 @@ def describe(decision: Decision, request: AccessRequest, ruleset: RuleSet) -> li
 
 
 def _sentence(decision: Decision, view: RequestView) -> str:
-    if decision.reason is Reason.NO_RULE and not decision.steps:
-        return f"no rule names {view.authority.host}."
-    if decision.reason is Reason.NO_RULE:
-        return f"{len(decision.steps)} rule(s) name {view.authority.host}, none matches."
-    return explain_reason(decision.reason).sentence
+    if decision.reason is not Reason.NO_RULE:
+        return explain_reason(decision.reason).sentence
+    count = len(decision.steps)
+    named = {0: "no rule names", 1: "one rule names"}.get(count, f"{count} rules name")
+    return (
+        f"{named} {view.authority.host}{', but does not match' if count == 1 else ', none matches' if count else ''}."
+    )
 
 
 def smallest_rule(decision: Decision, request: AccessRequest) -> str | None:

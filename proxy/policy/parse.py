@@ -48,12 +48,23 @@ def parse_rules(document: object, file: str, scopes: Scopes) -> Parsed:
             reader = _RuleReader(RuleText.model_validate(entry), path, scopes)
         except ValidationError as error:
             faults += explain_errors(error, RuleText, path)
+            faults += _salvage(entry, error, path, scopes)
             continue
         found = list(reader.faults())
         faults += found
         if not found:
             rules.append(reader.rule(file, index))
     return Parsed(tuple(rules), tuple(faults))
+
+
+def _salvage(entry: object, error: ValidationError, path: Path, scopes: Scopes) -> list[Fault]:
+    """Look at what is left of a rule without its broken keys, so that all its faults are told at once."""
+    broken = {fault["loc"][0] for fault in error.errors(include_url=False) if fault["loc"]}
+    if not isinstance(entry, dict):
+        return []
+    whole = {"id": _PROBE.id, "why": _PROBE.why, "to": _PROBE.to}
+    rest = {key: value for key, value in entry.items() if key not in broken}
+    return list(_RuleReader(RuleText.model_validate({**whole, **rest}), path, scopes).faults())
 
 
 def _read_entries(document: object) -> tuple[list[object], list[Fault]]:

@@ -118,19 +118,24 @@ def test_a_decision_is_told_in_sentences() -> None:
     request = a_request(JOB)
 
     assert describe(explain(ruleset, request), request, ruleset) == [
-        "GET https://example.com:443/ is allowed: A rule allows this.",
+        "GET https://example.com/ is allowed: A rule allows this.",
         "read (test.yaml) allows it: a test",
         "credential: aws, for at most 1h",
         "tags: data=x",
     ]
     request = a_request(JOB, url="https://example.com/x")
     assert describe(explain(ruleset, request), request, ruleset) == [
-        "GET https://example.com:443/x is denied (rule-denied): A rule denies this.",
+        "GET https://example.com/x is denied (rule-denied): A rule denies this.",
         "no (test.yaml) denies it: a test",
     ]
-    request = a_request(JOB, "PUT")
-    assert describe(explain(ruleset, request), request, ruleset)[0].endswith(
-        "2 rule(s) name example.com, none matches."
-    )
-    request = a_request(JOB, url="https://example.org/")
-    assert describe(explain(ruleset, request), request, ruleset)[0].endswith("no rule names example.org.")
+    for request, rules, expected in (
+        (a_request(JOB, "PUT"), ruleset, "2 rules name example.com, none matches."),
+        (a_request(JOB, url="https://example.org/"), ruleset, "no rule names example.org."),
+        (
+            a_request(JOB, url="http://example.org:8080/"),
+            ruleset_of(a_rule(to="example.org")),
+            "GET http://example.org:8080/ is denied (no-rule): one rule names example.org, but does not match.",
+        ),
+    ):
+        (line,) = describe(explain(rules, request), request, rules)
+        assert line.endswith(expected)

@@ -129,8 +129,18 @@ def test_a_file_that_is_no_rule_file_is_refused(document: object, message: str) 
 
 def test_all_faults_are_told_at_once() -> None:
     """One wrong rule hides nothing that is wrong with the next."""
-    faults = faults_of(a_rule(id="A"), a_rule(when="job.x"), a_rule(credential={"no": {}}))
-    assert [fault.path[1] for fault in faults] == [0, 1, 2]
+    faults = faults_of(
+        a_rule(id="A", when="job.x", to="*.com"), a_rule(when="job.x"), a_rule(credential={"no": {}}), a_rule(to=5, x=1)
+    )
+    assert [fault.path[1:3] for fault in faults] == [
+        (0, "id"),
+        (0, "to"),
+        (0, "when"),
+        (1, "when"),
+        (2, "credential"),
+        (3, "to"),
+        (3, "x"),
+    ]
 
 
 def test_defaults_are_the_careful_ones() -> None:

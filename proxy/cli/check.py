@@ -1,0 +1,159 @@
+"""`jobgate check`: do the rule files load, and what in them is an obvious mistake.
+
+Exit codes: 0 clean, 1 an error (with --strict: or a warning), 2 wrong usage, 3 a file cannot be read.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from proxy import __version__
+from proxy.connectors.registry import CONNECTORS
+from proxy.model.errors import Problem, RuleFileError
+from proxy.policy.compile import RuleSet, compile_rules
+from proxy.policy.lint import Severity, lint
+from proxy.policy.parse import Scopes
+from proxy.policy.published import rule_schema
+from proxy.sources.rules import Documents, RuleFolder
+
+_UNREADABLE: Final = "cannot be read"
+_LEVELS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mark:
+    """One line of the report."""
+
+    id: str
+    severity: Severity
+    problem: Problem
+
+
+@click.command("check")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
+@click.option("--strict", is_flag=True, help="Warnings fail too.")
+@click.option("--print-schema", is_flag=True, help="Print the JSON schema of rule files and exit.")
+@click.pass_context
+def command(ctx: click.Context, /, paths: tuple[Path, ...], form: str, strict: bool, print_schema: bool) -> None:  # noqa: FBT001 - click's signature
+    """Check rule files and folders [rules/]: errors, and the obvious mistakes."""
+    scopes = connector_scopes()
+    if print_schema:
+        click.echo(json.dumps(rule_schema(scopes), indent=2))
+        return
+    chosen = paths or (Path("rules"),)
+    missing = [path for path in chosen if not path.exists()]
+    if missing:
+        raise click.UsageError(f"{missing[0]}: no such file or folder")
+    marks, ruleset = _examine(chosen, scopes)
+    click.echo(_FORMS[form](marks, ruleset), nl=False)
+    ctx.exit(_exit_code(marks, strict=strict))
+
+
+def connector_scopes() -> Scopes:
+    """Return each connector's own schema for its `credential:` block."""
+    return {connector.name: connector.Scope for connector in CONNECTORS}
+
+
+def _examine(paths: Iterable[Path], scopes: Scopes) -> tuple[list[_Mark], RuleSet | None]:
+    """Return what is wrong, and the rules where they load."""
+    try:
+        documents = RuleFolder(tuple(paths), scopes).read()
+    except RuleFileError as error:
+        return [_Mark(id="rule-file", severity=Severity.ERROR, problem=one) for one in error.problems], None
+    return _lint(documents), compile_rules(documents.rules)
+
+
+def _lint(documents: Documents) -> list[_Mark]:
+    marks = [
+        _Mark(
+            id=finding.id,
+            severity=finding.severity,
+            problem=documents.problem(finding.rule, finding.keys, finding.message, finding.fix),
+        )
+        for finding in lint(documents.rules)
+    ]
+    return sorted(marks, key=lambda mark: (mark.problem.file, mark.problem.line, mark.problem.column, mark.id))
+
+
+def _exit_code(marks: list[_Mark], *, strict: bool) -> int:
+    if any(mark.problem.message.startswith(_UNREADABLE) for mark in marks):
+        return 3
+    return int(any(strict or mark.severity is Severity.ERROR for mark in marks))
+
+
+def _as_text(marks: list[_Mark], ruleset: RuleSet | None) -> str:
+    lines = []
+    for mark in marks:
+        problem = mark.problem
+        severity = click.style(mark.severity.value, fg=_LEVELS[mark.severity], bold=True)
+        lines.append(f"{problem.file}:{problem.line}:{problem.column}: {severity}: {problem.message} [{mark.id}]")
+        lines += [f"    {line}" for line in problem.excerpt.splitlines()]
+        lines += [f"  {problem.hint}"] if problem.hint else []
+    lines.append(_summary(marks, ruleset))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _summary(marks: list[_Mark], ruleset: RuleSet | None) -> str:
+    counts = Counter(mark.severity for mark in marks)
+    found = ", ".join(f"{n} {kind.value}{'s' * (n > 1)}" for kind in Severity if (n := counts[kind])) or "no problems"
+    return found if ruleset is None else f"{len(ruleset.rules)} rules, revision {ruleset.revision}: {found}"
+
+
+def _as_json(marks: list[_Mark], ruleset: RuleSet | None) -> str:
+    report = {
+        "rules": 0 if ruleset is None else len(ruleset.rules),
+        "revision": None if ruleset is None else ruleset.revision,
+        "findings": [
+            {
+                "id": mark.id,
+                "severity": mark.severity.value,
+                "file": mark.problem.file,
+                "line": mark.problem.line,
+                "column": mark.problem.column,
+                "message": mark.problem.message,
+                "fix": mark.problem.hint,
+            }
+            for mark in marks
+        ],
+    }
+    return json.dumps(report, indent=2) + "\n"
+
+
+def _as_sarif(marks: list[_Mark], _ruleset: RuleSet | None) -> str:
+    """Write SARIF 2.1.0, which code hosts show beside the changed line."""
+    driver: dict[str, Any] = {
+        "name": "jobgate",
+        "version": __version__,
+        "rules": [{"id": name} for name in sorted({mark.id for mark in marks})],
+    }
+    results = [
+        {
+            "ruleId": mark.id,
+            "level": mark.severity.value,
+            "message": {"text": " ".join(filter(None, (mark.problem.message + ".", mark.problem.hint)))},
+            "locations": [
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": Path(mark.problem.file).as_posix()},
+                        "region": {"startLine": mark.problem.line, "startColumn": mark.problem.column},
+                    }
+                }
+            ],
+        }
+        for mark in marks
+    ]
+    report = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}],
+    }
+    return json.dumps(report, indent=2) + "\n"
+
+
+_FORMS: Final = {"text": _as_text, "json": _as_json, "sarif": _as_sarif}
