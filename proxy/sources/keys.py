@@ -6,35 +6,26 @@ waits for them; while an issuer is down the known ones serve until the staleness
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import Final, Protocol
 
-from proxy.identity.jwks import discovery_url, read_discovery, read_keys
+from proxy.identity.jwks import MAX_DOCUMENT, discovery_url, read_discovery, read_keys
 from proxy.identity.profiles import jwks_url_of
 from proxy.model.errors import IssuerError, JobgateError
 from proxy.model.identity import KeySet, TrustedIssuer
+from proxy.outbound import Answer, Call
 
 _LONGEST_PAUSE: Final = 60.0
-_OK: Final = 200
 _JITTER: Final = SystemRandom().random
 
 
-class Answer(Protocol):
-    """What came back: `outbound.Answer`."""
+class Caller(Protocol):
+    """Makes our own HTTPS calls, without redirects and within limits; `outbound.Outbound`."""
 
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-
-    @property
-    def body(self) -> bytes:
-        """The whole body."""
-
-
-type Fetch = Callable[[str], Awaitable[Answer]]
-"""GETs one https URL: no redirects, at most 256 KiB and 5 s. Raises JobgateError when there is no such answer."""
+    async def call(self, call: Call) -> Answer:
+        """Return the answer. Raises JobgateError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +62,14 @@ class JwksCache:
 
     def __init__(
         self,
-        fetch: Fetch,
+        caller: Caller,
         issuers: Sequence[TrustedIssuer],
         limits: KeyLimits | None = None,
         *,
         timer: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = _JITTER,
     ) -> None:
-        self._fetch = fetch
+        self._caller = caller
         self._limits = limits or KeyLimits()
         self._timer = timer
         self._jitter = jitter
@@ -176,8 +167,16 @@ class JwksCache:
         return keys
 
     async def _get(self, url: str) -> bytes:
-        answer = await self._fetch(url)
-        if answer.status != _OK:
+        answer = await self._caller.call(
+            Call(
+                method="GET",
+                url=url,
+                headers={"accept": "application/json"},
+                timeout=self._limits.fetch,
+                limit=MAX_DOCUMENT,
+            )
+        )
+        if answer.status != 200:
             raise IssuerError(f"the issuer answered {answer.status}")
         return answer.body
 
