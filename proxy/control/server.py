@@ -135,6 +135,7 @@ class _Exchange:
             too_large = error.error_status_hint == 431
             reason = Reason.HEAD_TOO_LARGE if too_large else Reason.REQUEST_MALFORMED
             await self._send(error_reply(431 if too_large else 400, reason.value, "not an HTTP request of ours"))
+            await self._linger()
             return
         except TimeoutError:
             await self._send(error_reply(408, Reason.HEAD_TOO_SLOW.value, "the request did not arrive in time"))
@@ -176,6 +177,9 @@ class _Exchange:
                 return None
 
     def _check_head(self, headers: dict[str, str]) -> None:
+        # h11 bounds a head that is still incomplete; one that arrives whole in a single read is measured here.
+        if sum(len(name) + len(value) + 4 for name, value in headers.items()) > MAX_HEAD:
+            raise Refusal(431, Reason.HEAD_TOO_LARGE.value, "the head is larger than 16 KiB")
         check_origin(headers, self._server._hosts)  # noqa: SLF001 - as above
         # Refused before it is read: nobody is asked to send what will be thrown away.
         if int(headers.get("content-length", "0")) > MAX_BODY:
