@@ -102,7 +102,10 @@ def _as_text(marks: list[_Mark], ruleset: RuleSet | None) -> str:
 def _summary(marks: list[_Mark], ruleset: RuleSet | None) -> str:
     counts = Counter(mark.severity for mark in marks)
     found = ", ".join(f"{n} {kind.value}{'s' * (n > 1)}" for kind in Severity if (n := counts[kind])) or "no problems"
-    return found if ruleset is None else f"{len(ruleset.rules)} rules, revision {ruleset.revision}: {found}"
+    if ruleset is None:
+        return found
+    count = len(ruleset.rules)
+    return f"{count} rule{'s' * (count > 1)}, revision {ruleset.revision}: {found}"
 
 
 def _as_json(marks: list[_Mark], ruleset: RuleSet | None) -> str:
