@@ -1,0 +1,310 @@
+"""AWS: a role's short-lived keys, by the job's own token or the sidecar's role, and every request signed again.
+
+`AssumeRoleWithWebIdentity` hands the job's token for `sts.amazonaws.com` to STS, which verifies it; `AssumeRole` uses
+the sidecar's own role with the job's labels as session tags. Where a rule names actions they become the session policy,
+so that AWS enforces the rule too. Source: AWS STS API Reference.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, ClassVar, Final, Literal, Self
+from urllib.parse import urlencode
+
+from pydantic import Field, model_validator
+
+from proxy.connectors import sts_answers
+from proxy.connectors.aws_hosts import Endpoint, find_endpoint
+from proxy.connectors.parts import ConnectorParts, ScopeModel, fingerprint, recordable
+from proxy.connectors.sigv4 import Keys, Scope, payload_mode, query_names, read_inbound, sign, strip_presigned
+from proxy.model.authority import Authority
+from proxy.model.errors import CredentialError
+from proxy.model.grant import Credential, Edits, MintRequest, Secret
+from proxy.model.intent import RequestView
+from proxy.model.reason import Reason
+from proxy.outbound import Call, OutboundError
+
+POLICY_LIMIT: Final = 2048
+_VERSION: Final = "2011-06-15"
+_SHORTEST: Final = timedelta(minutes=15)
+_TAGS: Final = ("organization", "pipeline", "step", "branch", "build_number", "job_id", "source")
+_NAME: Final = ("pipeline", "build_number", "job_id")
+# Services that hand out or widen credentials: never reachable unless the rule names their actions (B07).
+_PRIVILEGED: Final = frozenset({"sts", "iam", "organizations", "sso", "sso-oauth", "identitystore", "signin"})
+_PARTITIONS: Final = {"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn"}
+
+
+class AwsScope(ScopeModel):
+    """Which role, and how much of it."""
+
+    role: str = Field(
+        pattern=r"^arn:(aws|aws-us-gov|aws-cn):iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$",
+        max_length=600,
+        description="ARN of the role to assume. Its trust policy must accept the job's token.",
+        examples=["arn:aws:iam::123456789012:role/release"],
+    )
+    region: str | None = Field(
+        None,
+        pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$",
+        description="The only region requests may be signed for; also where STS is asked. Default: the request's own.",
+        examples=["eu-west-1"],
+    )
+    service: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]+$",
+        description="The only service requests may be signed for. Needed, with `region`, for hosts that are not AWS's.",
+    )
+    actions: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="IAM actions for the session policy. AWS grants no more than these, whatever the role may do.",
+        examples=[["s3:PutObject"]],
+    )
+    resources: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="ARNs for the session policy; only beside `actions`. Default: every resource of the role.",
+    )
+    source: Literal["web-identity", "sidecar"] = Field(
+        "web-identity",
+        description="`web-identity`: the job's own token assumes the role. `sidecar`: the sidecar's role does, with "
+        "the job's labels as session tags.",
+    )
+    audience: str = Field("sts.amazonaws.com", description="Audience of the job's token that is handed to STS.")
+    external_id: str | None = Field(
+        None,
+        min_length=2,
+        max_length=1224,
+        pattern=r"^[A-Za-z0-9_+=,.@:/-]+$",
+        description="External id, for `source: sidecar`.",
+    )
+
+    @model_validator(mode="after")
+    def _check_policy(self) -> Self:
+        for action in self.actions:
+            if re.fullmatch(r"[a-z0-9-]+:[A-Za-z0-9*]+", action) is None:
+                raise ValueError(f"`{action}` is not an IAM action such as s3:PutObject")
+        if self.resources and not self.actions:
+            raise ValueError("`resources` needs `actions` beside it")
+        if len(session_policy(self) or "") > POLICY_LIMIT:
+            raise ValueError(f"the session policy is longer than {POLICY_LIMIT} characters: split the rule")
+        if self.external_id is not None and self.source != "sidecar":
+            raise ValueError("`external_id` goes with `source: sidecar`")
+        return self
+
+
+def session_policy(scope: AwsScope) -> str | None:
+    """Return the inline session policy, None when the rule names no actions."""
+    if not scope.actions:
+        return None
+    statement = {
+        "Effect": "Allow",
+        "Action": sorted(set(scope.actions)),
+        "Resource": sorted(set(scope.resources)) or "*",
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    service: str
+    region: str
+
+
+class AwsConnector:
+    """Role credentials and SigV4."""
+
+    name: ClassVar[str] = "aws"
+    Scope: ClassVar[type[AwsScope]] = AwsScope
+
+    def __init__(self, parts: ConnectorParts) -> None:
+        self._parts = parts
+
+    def check(self, view: RequestView, scope: AwsScope) -> bool:
+        """Return whether the body's digest must be computed before signing."""
+        target = _find_target(view, scope)
+        return payload_mode(view, target.service) is None
+
+    async def mint(self, request: MintRequest, scope: AwsScope) -> Credential:
+        """Ask STS. Raises CredentialError."""
+        form = {
+            "Version": _VERSION,
+            "RoleArn": scope.role,
+            "RoleSessionName": session_name(request.labels),
+            "DurationSeconds": str(int(max(request.grant.lifetime, _SHORTEST).total_seconds())),
+        }
+        policy = session_policy(scope)
+        if policy is not None:
+            if len(policy) > POLICY_LIMIT:
+                raise CredentialError("the session policy is too long and is never dropped", Reason.CREDENTIAL_REFUSED)
+            form["Policy"] = policy
+        if scope.source == "web-identity":
+            call = self._by_token(request, scope, form)
+        else:
+            call = await self._by_sidecar(request, scope, form)
+        return self._read(await self._ask(call), scope)
+
+    def apply(self, view: RequestView, scope: AwsScope, credential: Credential, body_digest: str | None) -> Edits:
+        """Sign `view` again. Pre-signed URLs become header-signed requests."""
+        target = _find_target(view, scope)
+        payload = payload_mode(view, target.service) or body_digest
+        if payload is None:
+            raise CredentialError("the body was not read before signing", Reason.INTERNAL)
+        token = credential.secrets.get("session_token")
+        keys = Keys(credential.facts["access_key"], credential.secrets["secret_key"], token)
+        presigned = "x-amz-signature" in query_names(view.query)
+        query = strip_presigned(view.query) if presigned else view.query
+        what = Scope(region=target.region, service=target.service, payload=payload, at=self._parts.clock.now())
+        watch = (credential.secrets["secret_key"],) if token is None else (credential.secrets["secret_key"], token)
+        return Edits(
+            remove=frozenset({"authorization", "date", "x-amz-date", "x-amz-security-token"}),
+            put=sign(view, query, keys, what),
+            query=(query or "") if presigned else None,
+            watch=watch,
+        )
+
+    def _by_token(self, request: MintRequest, scope: AwsScope, form: Mapping[str, str]) -> Call:
+        held = request.tokens.get(scope.audience)
+        if held is None:
+            raise CredentialError(
+                f"the session holds no token for the audience {scope.audience}; hand one over when opening it",
+                Reason.CREDENTIAL_REFUSED,
+            )
+        if held.expires_at <= self._parts.clock.now():
+            raise CredentialError(
+                f"the session's token for {scope.audience} has expired; open a new session", Reason.CREDENTIAL_REFUSED
+            )
+        body = urlencode(
+            {"Action": "AssumeRoleWithWebIdentity", **form, "WebIdentityToken": held.token.reveal()}
+        ).encode()
+        return Call(method="POST", url=f"https://{_sts_host(scope)}/", headers=_FORM, body=body)
+
+    async def _by_sidecar(self, request: MintRequest, scope: AwsScope, form: Mapping[str, str]) -> Call:
+        fields = {"Action": "AssumeRole", **form}
+        if scope.external_id is not None:
+            fields["ExternalId"] = scope.external_id
+        labels = [(name, request.labels[name]) for name in _TAGS if name in request.labels]
+        for number, (name, value) in enumerate(labels, 1):
+            fields[f"Tags.member.{number}.Key"] = name
+            fields[f"Tags.member.{number}.Value"] = _tag_value(value)
+        body = urlencode(fields).encode()
+        host = _sts_host(scope)
+        view = RequestView(
+            method="POST",
+            scheme="https",
+            authority=Authority(host, 443),
+            path="/",
+            query=None,
+            headers=tuple(_FORM.items()),
+            body_length=len(body),
+        )
+        what = Scope(
+            region=host.split(".")[1], service="sts", payload=sha256(body).hexdigest(), at=self._parts.clock.now()
+        )
+        own = await asyncio.to_thread(_own_keys)
+        return Call(
+            method="POST", url=f"https://{host}/", headers={**_FORM, **dict(sign(view, None, own, what))}, body=body
+        )
+
+    async def _ask(self, call: Call) -> sts_answers.Issued:
+        """Call STS, once more when it says that it could not reach the issuer or is overloaded."""
+        for attempt in (1, 2):
+            try:
+                answer = await self._parts.caller.call(call)
+            except OutboundError as error:
+                raise CredentialError(f"STS: {error}") from None
+            fault = sts_answers.find_fault(answer)
+            if fault is None:
+                return sts_answers.read_credentials(answer)
+            if attempt == 2 or not fault.is_temporary:
+                raise CredentialError(f"STS: {fault.code}", fault.reason)
+            await asyncio.sleep(0.2)
+        raise CredentialError("STS did not answer")  # pragma: no cover - the loop returns or raises
+
+    def _read(self, issued: sts_answers.Issued, scope: AwsScope) -> Credential:
+        if issued.expires_at <= self._parts.clock.now():
+            raise CredentialError("STS gave a credential that has already expired")
+        return Credential(
+            connector=self.name,
+            secrets={"secret_key": issued.secret_key, "session_token": issued.session_token},
+            facts=recordable({"access_key": issued.access_key, "role": scope.role, "source": scope.source}),
+            fingerprint=fingerprint(issued.secret_key.reveal()),
+            expires_at=issued.expires_at,
+        )
+
+
+_FORM: Final = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+
+
+def session_name(labels: Mapping[str, str]) -> str:
+    """Return the role session name that CloudTrail will show: pipeline, build and job."""
+    text = "-".join(labels[name] for name in _NAME if name in labels)
+    return re.sub(r"[^\w+=,.@-]", "-", text, flags=re.ASCII)[:64].ljust(2, "-") or "job"
+
+
+def _tag_value(value: str) -> str:
+    return re.sub(r"[^\w .:/=+@-]", "_", value)[:256]
+
+
+def _sts_host(scope: AwsScope) -> str:
+    partition = scope.role.split(":")[1]
+    region = scope.region or {"aws": "us-east-1", "aws-us-gov": "us-gov-west-1"}.get(partition, "cn-north-1")
+    return f"sts.{region}.{_PARTITIONS[partition]}"
+
+
+def _find_target(view: RequestView, scope: AwsScope) -> _Target:
+    """Return what to sign for. The host, the client's signature and the rule must agree (B06)."""
+    inbound = read_inbound(view)
+    endpoint = find_endpoint(view.authority.host) or _declared_endpoint(scope)
+    service, region = endpoint.service, endpoint.region
+    if service == "s3express":
+        raise CredentialError("S3 Express directory buckets are not supported yet", Reason.SIGNING_UNSUPPORTED)
+    if inbound is not None:
+        if inbound.service != service:
+            raise _disagree(f"the request is signed for {inbound.service}, its host is {service}'s")
+        if region is not None and inbound.region != region:
+            raise _disagree(f"the request is signed for {inbound.region}, its host is in {region}")
+        region = inbound.region
+    region = region or scope.region
+    if region is None:
+        raise _disagree("neither host, signature nor rule names a region")
+    if scope.region is not None and region != scope.region:
+        raise _disagree(f"the rule allows {scope.region}, the request goes to {region}")
+    if scope.service is not None and service != scope.service:
+        raise _disagree(f"the rule allows {scope.service}, the request goes to {service}")
+    if service in _PRIVILEGED and not any(action.startswith(f"{service}:") for action in scope.actions):
+        raise _disagree(f"{service} hands out credentials: the rule must name its actions")
+    return _Target(service, region)
+
+
+def _declared_endpoint(scope: AwsScope) -> Endpoint:
+    if scope.service is None or scope.region is None:
+        raise _disagree("the host is not AWS's; a rule for it must name `service` and `region`")
+    return Endpoint(scope.service, scope.region)
+
+
+def _disagree(why: str) -> CredentialError:
+    return CredentialError(why, Reason.SIGNING_SCOPE)
+
+
+def _own_keys() -> Keys:
+    """Return the sidecar's own credentials, from wherever botocore's provider chain finds them. Blocks."""
+    try:
+        import botocore.session  # noqa: PLC0415 - heavy, optional, and needed by this one source
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    except ImportError:
+        raise CredentialError("`source: sidecar` needs the extra: pip install 'jobgate[aws]'") from None
+    try:
+        session: Any = botocore.session.Session  # untyped
+        found = session().get_credentials()
+        frozen = None if found is None else found.get_frozen_credentials()
+    except BotoCoreError as error:
+        raise CredentialError(f"the sidecar's own AWS credentials cannot be had: {type(error).__name__}") from None
+    if frozen is None:
+        raise CredentialError("the sidecar has no AWS credentials of its own")
+    token = None if frozen.token is None else Secret(frozen.token)
+    return Keys(frozen.access_key, Secret(frozen.secret_key), token)

@@ -1,0 +1,150 @@
+"""All connectors behind one door. One credential per session and grant: never shared, minted once at a time.
+
+A cached credential is used until shortly before it expires; then one request fetches the next while others keep using
+the old one, as long as it lives. Failures are remembered for a moment, so that a storm of requests is one call.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from proxy.connectors.parts import Clock, Connector
+from proxy.model.errors import CredentialError, JobgateError
+from proxy.model.grant import Credential, Edits, Grant, MintRequest
+from proxy.model.intent import RequestView
+from proxy.model.reason import Reason
+
+_MINT_TIME: Final = 8.0
+_MARGIN: Final = timedelta(seconds=60)
+"""A credential this close to its end is not put on a request that may take a while."""
+_EARLY: Final = timedelta(minutes=5)
+_REMEMBER_FAILURE: Final = timedelta(seconds=2)
+_MAXIMUM: Final = 10_000
+
+type _Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What is known for one session and grant."""
+
+    credential: Credential | None = None
+    minting: asyncio.Task[Credential] | None = None
+    failure: CredentialError | None = None
+    failed_at: datetime | None = None
+
+
+class CredentialMinter:
+    """`engine.ports.Minter` over the connectors. Use it on one event loop."""
+
+    def __init__(self, connectors: Mapping[str, Connector], clock: Clock, maximum: int = _MAXIMUM) -> None:
+        self._connectors = connectors
+        self._clock = clock
+        self._maximum = maximum
+        self._scopes: dict[str, Any] = {}
+        self._slots: dict[_Key, _Slot] = {}
+
+    def check(self, view: RequestView, grant: Grant) -> bool:
+        """Return whether `apply` needs the body's digest. Raises CredentialError."""
+        return self._connector(grant).check(view, self._scope(grant))
+
+    def apply(self, view: RequestView, grant: Grant, credential: Credential, body_digest: str | None) -> Edits:
+        """Return the edits. Raises CredentialError."""
+        return self._connector(grant).apply(view, self._scope(grant), credential, body_digest)
+
+    async def mint(self, request: MintRequest) -> Credential:
+        """Return a live credential of this session for this grant. Raises CredentialError."""
+        key = (request.session_id, request.grant.key)
+        slot = self._slots.get(key)
+        if slot is None:
+            if len(self._slots) >= self._maximum:
+                raise CredentialError("too many credentials are held")
+            slot = self._slots[key] = _Slot()
+        now = self._clock.now()
+        current = slot.credential
+        if current is not None:
+            if _lives(current, now, _early(request)):
+                return current
+            if not _lives(current, now, min(_MARGIN, request.grant.lifetime / 4)):
+                current = slot.credential = None
+        if slot.minting is None:
+            if slot.failure is not None and slot.failed_at is not None and now - slot.failed_at < _REMEMBER_FAILURE:
+                if current is not None:
+                    return current
+                raise slot.failure
+            slot.minting = asyncio.ensure_future(self._fetch(request, key, slot))
+            slot.minting.add_done_callback(_retrieve)  # nobody may be waiting for a successor
+        # A credential that still lives is used while its successor is fetched in the background.
+        return current if current is not None else await asyncio.shield(slot.minting)
+
+    async def drop(self, session_id: str) -> Sequence[Credential]:
+        """Forget every credential of a session and stop fetching new ones; return what was dropped."""
+        dropped: list[Credential] = []
+        for key in [key for key in self._slots if key[0] == session_id]:
+            slot = self._slots.pop(key)
+            if slot.minting is not None:
+                slot.minting.cancel()
+            if slot.credential is not None:
+                dropped.append(slot.credential)
+        return dropped
+
+    async def _fetch(self, request: MintRequest, key: _Key, slot: _Slot) -> Credential:
+        try:
+            async with asyncio.timeout(_MINT_TIME):
+                credential = await self._connector(request.grant).mint(request, self._scope(request.grant))
+            self._check_arrival(credential, is_wanted=self._slots.get(key) is slot)
+        except TimeoutError:
+            error = CredentialError("the credential's issuer did not answer in time")
+        except CredentialError as caught:
+            error = caught
+        except JobgateError as caught:
+            error = CredentialError(str(caught))
+        else:
+            slot.credential, slot.failure = credential, None
+            return credential
+        finally:
+            slot.minting = None
+        slot.failure, slot.failed_at = error, self._clock.now()
+        raise error
+
+    def _check_arrival(self, credential: Credential, *, is_wanted: bool) -> None:
+        if not is_wanted:
+            raise CredentialError("the session ended while the credential was minted", Reason.SESSION_EXPIRED)
+        if credential.expires_at is not None and credential.expires_at <= self._clock.now():
+            raise CredentialError("the credential had expired when it arrived")
+
+    def _connector(self, grant: Grant) -> Connector:
+        try:
+            return self._connectors[grant.connector]
+        except KeyError:
+            raise CredentialError(f"no connector is called {grant.connector}") from None
+
+    def _scope(self, grant: Grant) -> Any:
+        scope = self._scopes.get(grant.key)
+        if scope is None:
+            kind = type(self._connector(grant)).Scope
+            try:
+                scope = kind.model_validate(dict(grant.scope))
+            except ValidationError:
+                raise CredentialError("the rule's credential block is not valid") from None
+            if len(self._scopes) < self._maximum:
+                self._scopes[grant.key] = scope
+        return scope
+
+
+def _retrieve(task: asyncio.Task[Credential]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def _lives(credential: Credential, now: datetime, margin: timedelta) -> bool:
+    return credential.expires_at is None or now + margin < credential.expires_at
+
+
+def _early(request: MintRequest) -> timedelta:
+    """How long before its end a successor is fetched: 5 minutes, of a short life a third."""
+    return min(_EARLY, request.grant.lifetime / 3)

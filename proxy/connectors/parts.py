@@ -1,0 +1,69 @@
+"""What every connector is, and what it is given."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from proxy.model.grant import Credential, Edits, MintRequest
+from proxy.model.intent import RequestView
+from proxy.outbound import Answer, Call
+
+
+class Caller(Protocol):
+    """Our own calls; `proxy.outbound.Outbound`."""
+
+    async def call(self, call: Call) -> Answer:
+        """Return the answer. Raises OutboundError."""
+
+
+class Clock(Protocol):
+    """The wall clock."""
+
+    def now(self) -> datetime:
+        """Return the time in UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorParts:
+    """The edges a connector may use."""
+
+    caller: Caller
+    clock: Clock
+
+
+class ScopeModel(BaseModel):
+    """Base of every connector's `credential:` block: what it does not know it refuses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Connector(Protocol):
+    """Mints and applies credentials for one kind of upstream."""
+
+    name: ClassVar[str]
+    """What a rule calls it."""
+    Scope: ClassVar[type[BaseModel]]
+    """The rule's block. Validated when rules are loaded, and again when a grant is first used."""
+
+    def check(self, view: RequestView, scope: Any) -> bool:
+        """Return whether `apply` needs the body's digest. Raises CredentialError when `view` can never be served."""
+
+    async def mint(self, request: MintRequest, scope: Any) -> Credential:
+        """Return a new credential. Raises CredentialError; its text never holds what an issuer answered in secret."""
+
+    def apply(self, view: RequestView, scope: Any, credential: Credential, body_digest: str | None) -> Edits:
+        """Return the edits that put `credential` on `view`. Pure."""
+
+
+def fingerprint(text: str) -> str:
+    """Return the name a secret has in records: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def recordable(facts: Mapping[str, object]) -> dict[str, str]:
+    """Return the facts that are there, as text."""
+    return {name: str(value) for name, value in facts.items() if value is not None}

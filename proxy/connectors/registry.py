@@ -1,0 +1,15 @@
+"""The one list of connectors. Adding one: a new file, its tests, one line here."""
+
+from typing import Any
+
+from proxy.connectors.aws import AwsConnector
+from proxy.connectors.header import HeaderConnector
+from proxy.connectors.parts import Connector, ConnectorParts
+from proxy.connectors.token_exchange import TokenExchangeConnector
+
+CONNECTORS: tuple[type[Any], ...] = (AwsConnector, TokenExchangeConnector, HeaderConnector)
+
+
+def build_connectors(parts: ConnectorParts) -> dict[str, Connector]:
+    """Return one connector of each kind, by the name rules use."""
+    return {kind.name: kind(parts) for kind in CONNECTORS}

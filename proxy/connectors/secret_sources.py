@@ -1,0 +1,161 @@
+"""Where a centrally held secret comes from: a file, a command, AWS Secrets Manager or SSM. Never the environment.
+
+A secret is one line of visible ASCII. What else a source gives is refused, because it would not survive as a header.
+"""
+
+import asyncio
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, Final, Self
+
+from pydantic import Field, model_validator
+
+from proxy.connectors.parts import ScopeModel
+from proxy.model.errors import CredentialError
+from proxy.model.grant import Secret
+
+_LIMIT: Final = 64 * 1024
+_COMMAND_TIME: Final = 5.0
+# What a command gets of our environment: enough to run, nothing to steal.
+_PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
+
+
+class AwsSecret(ScopeModel):
+    """A secret in AWS Secrets Manager, read with the sidecar's own role."""
+
+    id: str = Field(min_length=1, description="Name or ARN of the secret.")
+    region: str = Field(description="Region of the secret.")
+    key: str | None = Field(None, description="Key within a JSON secret.")
+
+
+class AwsParameter(ScopeModel):
+    """A SecureString in AWS SSM Parameter Store, read with the sidecar's own role."""
+
+    name: str = Field(min_length=1, description="Name of the parameter.")
+    region: str = Field(description="Region of the parameter.")
+
+
+class SecretSource(ScopeModel):
+    """Exactly one place a secret is read from."""
+
+    file: str | None = Field(
+        None, min_length=1, description="A file only the sidecar's user can read.", examples=["/run/secrets/token"]
+    )
+    command: tuple[str, ...] | None = Field(
+        None,
+        strict=False,
+        min_length=1,
+        description="A program and its arguments, run without a shell; it prints the secret within 5 seconds.",
+        examples=[["vault", "kv", "get", "-field=token", "secret/ci"]],
+    )
+    aws_secret: AwsSecret | None = Field(None, description="A secret in AWS Secrets Manager.")
+    aws_parameter: AwsParameter | None = Field(None, description="A SecureString in AWS SSM Parameter Store.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in SecretSource.model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of `file`, `command`, `aws_secret` and `aws_parameter`")
+        return self
+
+
+async def read_secret(source: SecretSource) -> Secret:
+    """Return the secret. Raises CredentialError that names the source, never its content."""
+    if source.file is not None:
+        return _one_line(await asyncio.to_thread(_read_file, Path(source.file)), f"the file {source.file}")
+    if source.command is not None:
+        return _one_line(await _run(source.command), f"the command {source.command[0]}")
+    if source.aws_secret is not None:
+        return _one_line(await asyncio.to_thread(_read_aws_secret, source.aws_secret), "the AWS secret")
+    assert source.aws_parameter is not None  # noqa: S101 - the schema wants exactly one
+    return _one_line(await asyncio.to_thread(_read_aws_parameter, source.aws_parameter), "the AWS parameter")
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o007:
+                raise CredentialError(f"the file {path} can be read by everybody; run `chmod o= {path}`")
+            return file.read(_LIMIT + 1)
+    except OSError as error:
+        raise CredentialError(f"the file {path} cannot be read: {error.strerror}") from None
+
+
+async def _run(command: tuple[str, ...]) -> bytes:
+    environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=environment,
+            limit=_LIMIT,
+        )
+    except OSError as error:
+        raise CredentialError(f"the command {command[0]} cannot be run: {error.strerror}") from None
+    try:
+        async with asyncio.timeout(_COMMAND_TIME):
+            assert child.stdout is not None  # noqa: S101 - asked for above
+            output = await child.stdout.read(_LIMIT + 1)
+            code = await child.wait() if len(output) <= _LIMIT else 0
+    except TimeoutError:
+        raise CredentialError(f"the command {command[0]} took longer than {_COMMAND_TIME:.0f} s") from None
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if code != 0:
+        raise CredentialError(f"the command {command[0]} ended with exit code {code}")
+    return output
+
+
+def _read_aws_secret(source: AwsSecret) -> bytes:
+    answer = _call_aws("secretsmanager", source.region, "get_secret_value", SecretId=source.id)
+    text = answer.get("SecretString")
+    if source.key is None:
+        return str(text or "").encode()
+    try:
+        value = json.loads(text or "")[source.key]
+    except (ValueError, KeyError, TypeError):
+        raise CredentialError("the AWS secret is no JSON object with that key") from None
+    return str(value).encode()
+
+
+def _read_aws_parameter(source: AwsParameter) -> bytes:
+    answer = _call_aws("ssm", source.region, "get_parameter", Name=source.name, WithDecryption=True)
+    return str(answer.get("Parameter", {}).get("Value") or "").encode()
+
+
+def _call_aws(service: str, region: str, operation: str, **arguments: Any) -> dict[str, Any]:
+    try:
+        import botocore.session  # noqa: PLC0415 - heavy, optional, and needed by these sources alone
+        from botocore.config import Config  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    except ImportError:
+        raise CredentialError("AWS secrets need the extra: pip install 'jobgate[aws]'") from None
+    configure: Any = Config  # untyped
+    limits = configure(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1})
+    try:
+        session: Any = botocore.session.Session  # untyped
+        client = session().create_client(service, region_name=region, config=limits)
+        answer: dict[str, Any] = getattr(client, operation)(**arguments)
+    except ClientError as error:
+        raise CredentialError(f"AWS {service}: {error.response['Error']['Code']}") from None
+    except BotoCoreError as error:
+        raise CredentialError(f"AWS {service}: {type(error).__name__}") from None
+    return answer
+
+
+def _one_line(content: bytes, where: str) -> Secret:
+    if len(content) > _LIMIT:
+        raise CredentialError(f"{where} gives more than {_LIMIT} bytes")
+    text = content.decode("ascii", "replace").rstrip("\r\n")
+    if not text:
+        raise CredentialError(f"{where} gives nothing")
+    if not text.isprintable() or not text.isascii():
+        raise CredentialError(f"{where} gives more than one line of visible ASCII")
+    return Secret(text)
