@@ -15,7 +15,6 @@ from proxy.policy.patterns import PatternError
 _REGISTRY_LABELS: Final = {"ac", "co", "com", "edu", "gob", "gov", "mil", "ne", "net", "nom", "or", "org", "sch"}
 _WILDCARD: Final = re.compile(r"(\*\*?)\.(.+)")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)")
-_PORT: Final = re.compile(r":[0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,7 @@ def _read_place(name: str, scheme: str) -> tuple[Authority, bool]:
         raise PatternError(f"{str(error).partition(': ')[2]}{hint}") from None
     if name.rpartition(":")[0].endswith(".") or name.endswith("."):
         raise PatternError(f"leave the trailing dot out; write `{authority.host}`")
-    return authority, _PORT.search(name.rpartition("]")[2] or name) is not None
+    return authority, ":" in name and not name.endswith("]")
 
 
 def _check_wildcard(stars: str, authority: Authority, *, is_deny: bool) -> None:

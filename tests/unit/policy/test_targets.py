@@ -57,6 +57,14 @@ def test_a_deny_rule_names_any_scheme_and_port_it_leaves_out(
     assert parse_target(to, is_deny=True).matches(scheme, Authority("example.com", port)) is expected
 
 
+@pytest.mark.parametrize(
+    "to, port, expected", [("[::1]", 8443, True), ("[::1]:443", 8443, False), ("[::1]:443", 443, True)]
+)
+def test_an_ipv6_address_is_not_mistaken_for_a_port(to: str, port: int, *, expected: bool) -> None:
+    """The colons of an address say nothing about its port: denied without one, it is denied on all."""
+    assert parse_target(to, is_deny=True).matches("http", Authority("::1", port)) is expected
+
+
 def test_a_wildcard_never_matches_an_address() -> None:
     """An address is not a name below another, however its digits read."""
     assert not parse_target("*.example.com", is_deny=False).names(Authority("10.0.0.1", 443))
