@@ -106,7 +106,7 @@ def _write_settings(home: Path, port: int, origin: Origin, issuer: Issuer) -> No
         "to": f"https://{HOST}:{origin.tls}",
         "method": ["GET", "PUT"],
         "path": ["/1k", "/bytes/**", "/sink"],
-        "credential": {"header": {"scheme": "bearer", "file": str(home / "secret")}},
+        "credential": {"header": {"from": {"file": str(home / "secret")}}},
     }
     (home / "rules.yaml").write_text(json.dumps(document))
     settings = {
