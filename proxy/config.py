@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from proxy.model.authority import Authority, parse_authority
+from proxy.model.authority import Authority, parse_authority, parse_host
 from proxy.model.durations import parse_duration
 from proxy.model.errors import ConfigError, JobgateError, ProtocolError, RuleFileError
 from proxy.model.identity import TrustedIssuer
@@ -20,13 +20,19 @@ from proxy.sources.yaml import Located, load_yaml
 DEFAULT_FILE = Path("jobgate.yaml")
 
 
-def _authority(value: object) -> object:
+def _listener(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return parse_authority(value.removeprefix("tcp://"), None)
+        return parse_listener(value)
     except ProtocolError as error:
-        raise ValueError(f"{error}; write host:port") from None
+        raise ValueError(f"{error}; write host:port, with port 0 for any free one") from None
+
+
+def parse_listener(text: str) -> Authority:
+    """Read where to listen: as an authority, or with port 0 for one the system picks. Raises ProtocolError."""
+    host, _, port = text.rpartition(":")
+    return Authority(parse_host(host), 0) if port == "0" else parse_authority(text, None)
 
 
 def _duration(value: object) -> object:
@@ -37,7 +43,7 @@ def _networks(value: object) -> object:
     return value if not isinstance(value, str) else [value]
 
 
-Place = Annotated[Authority, BeforeValidator(_authority)]
+Listener = Annotated[Authority, BeforeValidator(_listener)]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
@@ -116,10 +122,10 @@ class SessionSettings(_Section):
 class LimitSettings(_Section):
     """Bounds on connections, time and memory; see docs/operating.md for the reasons."""
 
-    connections: int = Field(1024, ge=1)
+    connections: int = Field(4096, ge=1)
     drain: Duration = timedelta(seconds=30)
     decision: Duration = timedelta(seconds=10)
-    idle: Duration = timedelta(seconds=120)
+    idle: Duration = timedelta(seconds=60)
     head: Duration = timedelta(seconds=15)
     connect: Duration = timedelta(seconds=10)
     signed_body: int = Field(16 * 1024 * 1024, ge=0)
@@ -128,7 +134,7 @@ class LimitSettings(_Section):
 class Settings(_Section):
     """Everything an operator can say."""
 
-    listen: Place = Authority("127.0.0.1", 8080)
+    listen: Listener = Authority("127.0.0.1", 8080)
     control: str = ".jobgate/control.sock"
     rules: tuple[Path, ...] = (Path("rules"),)
     certs: Path = Path("certs")
@@ -181,6 +187,19 @@ def load_settings(file: Path | None, environ: Mapping[str, str], arguments: Mapp
         return Settings.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(_explain(error, located, source)) from None
+
+
+def connect_map(settings: Settings) -> dict[str, Authority]:
+    """Return where `host:port` (or `*.suffix:port`) is dialled instead. Raises ConfigError."""
+    places: dict[str, Authority] = {}
+    for name, place in settings.upstream.connect_to.items():
+        try:
+            wild = "*." if name.startswith("*.") else ""
+            key = f"{wild}{parse_authority(name.removeprefix('*.'), None)}"
+            places[key] = parse_authority(place, None)
+        except ProtocolError as error:
+            raise ConfigError(f"upstream.connect_to: {name}: {error}; write `host:port: address:port`") from None
+    return places
 
 
 def trusted_issuers(settings: Settings, defaults: Mapping[str, TrustedIssuer]) -> tuple[TrustedIssuer, ...]:
@@ -266,7 +285,7 @@ def control_place(control: str) -> Authority | Path:
     if not _is_tcp(control):
         return Path(control.removeprefix("unix:"))
     try:
-        return parse_authority(control, None)
+        return parse_listener(control)
     except JobgateError as error:
         raise ConfigError(f"control: {error}; write 127.0.0.1:PORT or the path of a Unix socket") from None
 

@@ -53,6 +53,8 @@ class ControlParts:
 
     desk: Desk
     troubles: Callable[[], Sequence[str]]
+    warnings: Callable[[], Sequence[str]] = tuple
+    """What should be mended though the proxy serves (amber); shown beside readiness."""
     metrics: Callable[[], bytes]
     certificate: Callable[[], bytes]
     proxy: Authority
@@ -93,7 +95,13 @@ class Routes:
 
     async def _ready(self, _request: Request) -> Reply:
         troubles = list(self._parts.troubles())
-        return json_reply(503 if troubles else 200, {"status": "unready" if troubles else "ready", "reasons": troubles})
+        return json_reply(503 if troubles else 200, self._health(troubles))
+
+    def _health(self, troubles: list[str]) -> dict[str, object]:
+        health: dict[str, object] = {"status": "unready" if troubles else "ready", "reasons": troubles}
+        if warnings := list(self._parts.warnings()):
+            health["warnings"] = warnings
+        return health
 
     async def _metrics(self, _request: Request) -> Reply:
         return Reply(status=200, body=self._parts.metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")

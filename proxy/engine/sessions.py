@@ -146,6 +146,29 @@ class SessionDesk:
         self.set_own(opened.session)
         return opened.session
 
+    async def open_local(self, job: JobContext) -> Session:
+        """Open the own session of `exec`, on the word of whoever started it; the record says that nobody verified it.
+
+        Raises AuditError when the opening cannot be recorded.
+        """
+        now = self._now()
+        session = Session(
+            id=self._parts.entropy.new_id(),
+            principal=Principal(provider="local", issuer="local", subject="unverified", token_digest=""),
+            job=job,
+            opened_at=now,
+            expires_at=now + self._limits.ceiling,
+        )
+        facts: dict[str, Fact] = {"session": session.id, "provider": "local", "job": job_facts(job), "verified": False}
+        await self._parts.trail.append(AuditRecord(kind=Kind.SESSION_OPENED, at=now, facts=facts))
+        self._book.add(session, digest_secret(self._parts.entropy.new_secret().reveal()))
+        self.set_own(session)
+        return session
+
+    def now(self) -> datetime:
+        """Return the desk's time."""
+        return self._now()
+
     def set_own(self, session: Session) -> None:
         """Let whoever presents no password be this session's job. Raises ValueError when it is not open."""
         if not self.is_open(session):

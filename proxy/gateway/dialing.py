@@ -56,6 +56,10 @@ class Dialer:
         self._resolve = resolve
         self._limits = limits or DialLimits()
 
+    def use(self, policy: AddressPolicy) -> None:
+        """Vet by `policy` from now on."""
+        self._policy = policy
+
     async def connect[P: asyncio.BaseProtocol](
         self, authority: Authority, *, secure: bool, protocol_factory: Callable[[], P]
     ) -> tuple[asyncio.Transport, P, str]:

@@ -1,0 +1,386 @@
+"""The composition root: Settings in, one wired and running sidecar out. The only place that knows every part."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import sys
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from proxy import __version__
+from proxy.config import Settings, connect_map, control_place, trusted_issuers
+from proxy.connectors.minting import CredentialMinter
+from proxy.connectors.parts import ConnectorParts
+from proxy.connectors.registry import build_connectors, connector_scopes
+from proxy.control.metrics import Metrics
+from proxy.control.routes import ControlParts, Routes
+from proxy.control.server import ControlServer
+from proxy.engine.pipeline import Engine, Parts
+from proxy.engine.sessions import DeskLimits, DeskParts, SessionDesk
+from proxy.gateway.addresses import AddressPolicy
+from proxy.gateway.dialing import Dialer, DialLimits
+from proxy.gateway.limits import Limits
+from proxy.gateway.server import Gateway
+from proxy.gateway.tls import CertificateAuthority, LeafContexts, refuse_key_logging, upstream_context
+from proxy.identity.profiles import DEFAULTS
+from proxy.model.authority import Authority
+from proxy.model.errors import ConfigError, RuleFileError
+from proxy.model.grant import Secret
+from proxy.model.identity import JobContext
+from proxy.model.reason import Reason
+from proxy.model.record import AuditRecord, Fact, Kind
+from proxy.outbound import Outbound
+from proxy.own_identity import OwnIdentity
+from proxy.policy.compile import RuleSet
+from proxy.sinks.file import FileTrail, TrailSettings
+from proxy.sinks.keys import make_signer
+from proxy.sinks.stdout import StreamTee
+from proxy.sources.keys import JwksCache
+from proxy.sources.rules import RuleFolder, RuleReloader
+from proxy.system import SystemClock, SystemEntropy, describe_process
+
+log = logging.getLogger("jobgate")
+
+_ORIGIN: Final = "jobgate"
+_SWEEP: Final = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Sidecar:
+    """Everything that runs. Made by `start_sidecar`; `stop` ends it in the order that loses nothing."""
+
+    settings: Settings
+    place: Authority
+    control_place: Authority | Path
+    ca: CertificateAuthority
+    clock: SystemClock
+    trail: FileTrail
+    tee: StreamTee | None
+    rules: RuleReloader
+    outbound: Outbound
+    keys: JwksCache
+    desk: SessionDesk
+    engine: Engine
+    gateway: Gateway
+    metrics: Metrics
+    own: OwnIdentity | None
+    control: ControlServer | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _stopping: bool = False
+
+    @property
+    def proxy_url(self) -> str:
+        """The URL for clients that need no password: sidecar mode and `exec`."""
+        return f"http://{self.place}"
+
+    def describe(self) -> list[str]:
+        """Say what is running and where, for a person."""
+        status = self.rules.status
+        return [
+            f"jobgate {__version__}",
+            f"  proxy    http://{self.place}",
+            f"  control  {self.control_place}",
+            f"  rules    {status.rules} from {', '.join(map(str, self.settings.rules))}, revision {status.revision}",
+            f"  CA       {self.settings.certs}/ca.pem, SHA-256 {self.ca.fingerprint[:16]}...",
+            f"  audit    {self.settings.audit.directory}",
+        ]
+
+    def troubles(self) -> list[str]:
+        """Return why the proxy is not ready to serve; empty when it is."""
+        found = []
+        if self._stopping:
+            found.append(Reason.DRAINING.value)
+        if not self.trail.is_writable():
+            found.append(Reason.TRAIL_UNAVAILABLE.value)
+        if self.own is not None and not self.own.is_held:
+            found.append(Reason.IDENTITY_MISSING.value)
+        return found
+
+    def warnings(self) -> list[str]:
+        """Return what an operator should mend though the proxy serves: an older rule set, an issuer that is down."""
+        found = [Reason.RULES_UNAVAILABLE.value] if self.rules.status.problems else []
+        return found + ([Reason.ISSUER_UNAVAILABLE.value] if self.keys.faults else [])
+
+    def request_reload(self) -> None:
+        """Read the rule files again, now."""
+        self.spawn(self._reload())
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something beside the flows until it ends or the sidecar does."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    async def stop(self) -> None:
+        """Drain: no new connections, exchanges finish, sessions end, the last record is written, then the trail."""
+        if self._stopping:
+            return
+        self._stopping = True
+        await self.gateway.drain(self.settings.limits.drain.total_seconds())
+        if self.control is not None:
+            await self.control.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.desk.close_all("shutdown")
+        await self.keys.close()
+        await self.outbound.close()
+        self.note(Kind.STOPPED, {"open_flows": self.engine.open_flows})
+        try:
+            await self.trail.close()
+        finally:
+            if self.tee is not None:
+                self.tee.close()
+
+    def note(self, kind: Kind, facts: Mapping[str, Fact]) -> None:
+        """Put something about the proxy itself on record."""
+        self.trail.post(AuditRecord(kind=kind, at=self.clock.now(), facts=facts))
+
+    async def _reload(self) -> None:
+        await self.rules.reload()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # A background duty that died is a proxy that decides on old facts: say so, and stop being ready.
+            log.error("a background task failed: %s", type(task.exception()).__name__)
+            self._stopping = True
+
+
+async def start_sidecar(
+    settings: Settings, environ: Mapping[str, str], *, local_job: JobContext | None = None
+) -> Sidecar:
+    """Wire and start everything. `local_job` is `exec`'s: a session on the word of whoever started the command.
+
+    Raises ConfigError, RuleFileError or AuditError, with nothing left running, when something cannot be had.
+    """
+    refuse_key_logging(environ)
+    issuers = trusted_issuers(settings, DEFAULTS)
+    if not issuers and local_job is None:
+        raise ConfigError("issuers: none are trusted, so no job could be identified; see docs/identity.md")
+    async with contextlib.AsyncExitStack() as undo:
+        # The CA's key takes longest and holds no lock while it is made.
+        making_ca = asyncio.ensure_future(asyncio.to_thread(_make_ca, settings))
+        undo.push_async_callback(_settle, making_ca)
+        clock, entropy = SystemClock(), SystemEntropy()
+        tee = StreamTee(sys.stdout.buffer) if settings.audit.stdout else None
+        trail = await _open_trail(settings, clock, tee)
+        undo.push_async_callback(trail.close)
+        rules = _load_rules(settings, trail, clock)
+        ca = await making_ca
+        trust = await asyncio.to_thread(upstream_context, settings.upstream.trust, ca)
+        outbound = Outbound(trust, connect_map(settings))
+        undo.push_async_callback(outbound.close)
+        keys = JwksCache(outbound, issuers)
+        minter = CredentialMinter(build_connectors(ConnectorParts(caller=outbound, clock=clock)), clock)
+        desk = SessionDesk(
+            DeskParts(clock=clock, entropy=entropy, trail=trail, keys=keys, minter=minter, new_lock=asyncio.Lock),
+            issuers,
+            DeskLimits(ceiling=settings.session.ceiling, maximum=settings.session.maximum),
+        )
+        metrics = Metrics()
+        engine = Engine(
+            Parts(
+                clock=clock,
+                entropy=entropy,
+                trail=trail,
+                minter=minter,
+                meter=metrics,
+                desk=desk,
+                rules=lambda: rules.current,
+            )
+        )
+        policy = _OwnPlaces(settings)
+        dialer = Dialer(
+            policy.address_policy(),
+            trust,
+            connect_to=connect_map(settings),
+            limits=DialLimits(total=settings.limits.connect.total_seconds()),
+        )
+        gateway = Gateway(engine=engine, dialer=dialer, leaves=LeafContexts(ca), limits=_limits(settings))
+        host, port = await gateway.listen(settings.listen.host, settings.listen.port)
+        undo.push_async_callback(gateway.drain, 0)
+        own = None if settings.identity is None else OwnIdentity(settings.identity, desk)
+        sidecar = Sidecar(
+            settings=settings,
+            place=Authority(host, port),
+            control_place=control_place(settings.control),
+            ca=ca,
+            clock=clock,
+            trail=trail,
+            tee=tee,
+            rules=rules,
+            outbound=outbound,
+            keys=keys,
+            desk=desk,
+            engine=engine,
+            gateway=gateway,
+            metrics=metrics,
+            own=own,
+        )
+        policy.add(host, port)
+        await _begin(sidecar, policy, local_job)
+        dialer.use(policy.address_policy())
+        undo.pop_all()
+    gc.collect()
+    gc.freeze()  # what is alive now lives until the end: the collector need not look at it again
+    return sidecar
+
+
+async def _begin(sidecar: Sidecar, policy: "_OwnPlaces", local_job: JobContext | None) -> None:
+    """Open the doors that need the finished sidecar, and start what runs beside the flows."""
+    desk, own = sidecar.desk, sidecar.own
+    desk.on_close(sidecar.engine.forget_session)
+    desk.on_close(sidecar.gateway.close_session)
+    _publish_gauges(sidecar)
+    if local_job is not None and own is None:
+        await desk.open_local(local_job)
+    if own is not None:
+        sidecar.spawn(own.keep())
+    control = ControlServer(Routes(_control_parts(sidecar)), sidecar.control_place)
+    await control.start()
+    sidecar.control = control
+    if isinstance(control.address, Authority):
+        sidecar.control_place = control.address
+        policy.add(control.address.host, control.address.port)
+    sidecar.note(
+        Kind.STARTED,
+        {
+            "version": __version__,
+            "ca_sha256": sidecar.ca.fingerprint,
+            "revision": sidecar.rules.current.revision,
+            "listen": str(sidecar.place),
+            **describe_process(),
+        },
+    )
+    sidecar.spawn(sidecar.rules.watch())
+    sidecar.spawn(_sweep(desk))
+    if not sidecar.settings.issuers:
+        return
+    sidecar.spawn(sidecar.keys.warm())
+
+
+def _control_parts(sidecar: Sidecar) -> ControlParts:
+    return ControlParts(
+        desk=sidecar.desk,
+        troubles=sidecar.troubles,
+        warnings=sidecar.warnings,
+        metrics=sidecar.metrics.render,
+        certificate=lambda: sidecar.ca.pem,
+        proxy=sidecar.place,
+        operator_token=_operator_token(sidecar.settings),
+    )
+
+
+class _OwnPlaces:
+    """Where this process listens: never dialled, whatever an operator allows (A22)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._own: set[tuple[str, int]] = set()
+        control = control_place(settings.control)
+        if isinstance(control, Authority):
+            self.add(control.host, control.port)
+
+    def add(self, host: str, port: int) -> None:
+        """Take note of a listener."""
+        self._own.add((host, port))
+
+    def address_policy(self) -> AddressPolicy:
+        """Return what may be dialled."""
+        return AddressPolicy(allowed=self._settings.upstream.allow_addresses, own=frozenset(self._own))
+
+
+def _make_ca(settings: Settings) -> CertificateAuthority:
+    chosen = settings.ca
+    ca = (
+        CertificateAuthority.generate() if chosen is None else CertificateAuthority.load(chosen.certificate, chosen.key)
+    )
+    ca.write_certificate(settings.certs)
+    return ca
+
+
+async def _settle(task: asyncio.Future[Any]) -> None:
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _open_trail(settings: Settings, clock: SystemClock, tee: StreamTee | None) -> FileTrail:
+    audit = settings.audit
+    wanted = TrailSettings(
+        directory=audit.directory,
+        durability=audit.durability,
+        segment_bytes=audit.segment_bytes,
+        segment_age=audit.segment_age.total_seconds(),
+    )
+    signer = make_signer(_ORIGIN, audit.checkpoint_key)
+    return await FileTrail.open(wanted, signer, clock.now, tees=() if tee is None else (tee,))
+
+
+def _load_rules(settings: Settings, trail: FileTrail, clock: SystemClock) -> RuleReloader:
+    def note(kind: Kind, facts: dict[str, Fact]) -> None:
+        trail.post(AuditRecord(kind=kind, at=clock.now(), facts=facts))
+
+    def loaded(rules: RuleSet) -> None:
+        note(Kind.RULES_LOADED, {"revision": rules.revision, "rules": len(rules.rules)})
+
+    def refused(error: RuleFileError) -> None:
+        lines: list[Fact] = [str(problem) for problem in error.problems[:10]]
+        note(Kind.RULES_REFUSED, {"problems": lines})
+        log.warning("the rules were not reloaded, the old ones stay in force:\n%s", error)
+
+    return RuleReloader(RuleFolder(settings.rules, connector_scopes()), on_loaded=loaded, on_refused=refused)
+
+
+def _limits(settings: Settings) -> Limits:
+    chosen = settings.limits
+    return Limits(
+        connections=chosen.connections,
+        head=chosen.head.total_seconds(),
+        idle=chosen.idle.total_seconds(),
+        decision=chosen.decision.total_seconds(),
+        connect=chosen.connect.total_seconds() + 5.0,
+        buffered_body=chosen.signed_body,
+    )
+
+
+def _operator_token(settings: Settings) -> Secret | None:
+    path = settings.session.operator_token
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"session.operator_token: {path} cannot be read as a line of text") from None
+    if len(text) < 32:
+        raise ConfigError(
+            f"session.operator_token: {path} holds fewer than 32 characters; write 32 random ones or more"
+        )
+    return Secret(text)
+
+
+async def _sweep(desk: SessionDesk) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP)
+        await desk.sweep()
+
+
+def _publish_gauges(sidecar: Sidecar) -> None:
+    watch = sidecar.metrics.watch
+    watch("sessions", "Open sessions.", lambda: float(len(sidecar.desk.sessions)))
+    watch("connections", "Open client connections.", lambda: float(sidecar.gateway.open_connections))
+    watch("open_flows", "Allowed exchanges without an outcome yet.", lambda: float(sidecar.engine.open_flows))
+    watch("trail_pending", "Records waiting for the disk.", lambda: float(sidecar.trail.pending))
+    watch("trail_lost", "Records that could not be written. 0, or an alarm.", lambda: float(sidecar.trail.lost))
+    watch("trail_writable", "1 while the trail takes records.", lambda: float(sidecar.trail.is_writable()))
+    watch("rules", "Rules in force.", lambda: float(sidecar.rules.status.rules))
+    watch("rules_amber", "1 while the files on disk are not those in force.", lambda: float(bool(sidecar.warnings())))
+
+
+def shipped_rules() -> Path:
+    """Return the rules that come with jobgate: inside an installed package, or beside a checkout's."""
+    packaged = Path(__file__).parent / "_rules"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "rules"
