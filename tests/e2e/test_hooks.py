@@ -54,7 +54,6 @@ class Stage:
     issuer: Issuer
     origin: Site
     job: BuildJob
-    proxy_pid: int
     log: Path
 
     @property
@@ -62,8 +61,10 @@ class Stage:
         return self.folder / "control.sock"
 
     def agent(self, name: str, **options: str) -> FakeAgent:
+        """Return an agent that has just taken a job of its own."""
         folder = self.folder / name
         folder.mkdir()
+        self.job = self.issuer.add_job(pipeline_slug="storefront", build_branch="main")
         return FakeAgent(
             folder=folder,
             mint=lambda audience, lifetime: self.issuer.mint(self.job, TokenWish(audience=audience, lifetime=lifetime)),
@@ -92,11 +93,8 @@ class Stage:
         return len(json.loads(done.stdout)["sessions"])
 
     def records(self) -> list[dict[str, object]]:
-        lines = [
-            line
-            for path in sorted((self.folder / "audit").glob("trail-*.jsonl"))
-            for line in path.open(encoding="ascii")
-        ]
+        segments = sorted((self.folder / "audit").glob("trail-*.jsonl"))
+        lines = [line for segment in segments for line in segment.read_text("ascii").splitlines()]
         return [json.loads(line) for line in lines]
 
 
@@ -131,13 +129,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     )
     log = folder / "proxy.log"
     try:
-        with _running(folder, log) as pid:
+        with _running(folder, log):
             yield Stage(
                 folder=folder,
                 issuer=issuer,
                 origin=origin,
-                job=issuer.add_job(pipeline_slug="storefront", build_branch="main"),
-                proxy_pid=pid,
+                job=issuer.add_job(),
                 log=log,
             )
     finally:
@@ -146,7 +143,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @contextmanager
-def _running(folder: Path, log: Path) -> Iterator[int]:
+def _running(folder: Path, log: Path) -> Iterator[None]:
     with log.open("w") as output:
         program = subprocess.Popen(
             [sys.executable, "-m", "proxy", "run", "--config", str(folder / "jobgate.yaml")],
@@ -160,7 +157,7 @@ def _running(folder: Path, log: Path) -> Iterator[int]:
                 break
             time.sleep(0.05)
         assert program.poll() is None, log.read_text()
-        yield program.pid
+        yield
     finally:
         program.terminate()
         program.wait(30)
@@ -257,6 +254,35 @@ def test_several_runs_of_the_hook_open_one_session(stage: Stage) -> None:
     assert len(agent.minted) == 1
     assert ended.log.count("is open") == 1
     assert ended.log.count("is closed") == 1
+
+
+def test_two_containers_of_one_job_each_get_a_session(stage: Stage) -> None:
+    """A token made in the same second as the last one is the same token: the hook asks for another, once."""
+    first = stage.agent("checkout")
+    assert stage.run(first, "true").code == 0
+    second = stage.agent("command")
+    used, fresh = first.minted[0], second.mint
+    answers = iter([used])
+    second.mint = lambda audience, lifetime: next(answers, None) or fresh(audience, lifetime)
+
+    ended = stage.run(second, f"{FETCH}/released/app.tar")
+
+    assert ended.code == 0, ended.log
+    assert "200 " in ended.log
+    assert len(second.minted) == 2
+
+
+def test_a_used_token_opens_nothing(stage: Stage) -> None:
+    """An agent that gives the same token again and again gets no session, and its job stops."""
+    first = stage.agent("first-use")
+    assert stage.run(first, "true").code == 0
+    second = stage.agent("second-use")
+    second.mint = lambda *_: first.minted[0]
+
+    ended = stage.run(second, "true")
+
+    assert not ended.ran_command
+    assert "identity-replayed" in ended.log
 
 
 def test_tokens_are_asked_for_each_audience_and_live_five_minutes(stage: Stage) -> None:
