@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -202,3 +203,17 @@ def test_rules_that_do_not_load_are_exit_code_3_for_explain(tmp_path: Path) -> N
     done = jobgate("explain", "GET", "https://a.example.com/", cwd=tmp_path)
     assert done.returncode == 3
     assert "bad.yaml:" in done.stderr
+
+
+def test_the_documented_examples_pass_with_the_real_connectors(tmp_path: Path) -> None:
+    """Every YAML block of the rule docs passes `check --strict` with the connectors that are built in."""
+    for source in (ROOT / "docs" / "rules.md", RULES / "README.md"):
+        for number, text in enumerate(
+            re.findall(r"^```yaml\n(.*?)^```$", source.read_text(), re.MULTILINE | re.DOTALL)
+        ):
+            (tmp_path / f"{source.stem}-{number}.yaml").write_text(text)
+    files = sorted(tmp_path.glob("*.yaml"))
+    assert len(files) >= 7
+    for file in files:
+        done = jobgate("check", "--strict", str(file))
+        assert done.returncode == 0, done.stdout
