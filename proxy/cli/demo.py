@@ -65,7 +65,7 @@ class Demo:
         self.folder = folder
         self.view = view
         self.stage = Stage(folder)
-        self.sidecar: Sidecar = self.stage.make_sidecar()
+        self.sidecar: Sidecar
         self.faults = 0
         self.seen: dict[str, str] = {}
         self.started = time.monotonic()
@@ -76,6 +76,7 @@ class Demo:
         try:
             with self.view.waiting("setting the stage"):
                 self.stage.start()
+                self.sidecar = self.stage.make_sidecar()
                 self.sidecar.start()
             self.view.stage(self.stage, self.sidecar)
             environments = [self._run_job(job, steps) for job, steps in _JOBS]
@@ -87,7 +88,8 @@ class Demo:
         except KeyboardInterrupt:
             return 130
         finally:
-            self.sidecar.stop(timeout=10)
+            if hasattr(self, "sidecar"):
+                self.sidecar.stop(timeout=10)
             self.stage.stop()
         return 1 if self.faults else 0
 
