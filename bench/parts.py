@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -62,17 +62,26 @@ def started(
             program.stdout.close()
 
 
-def wait_for_port(port: int, program: subprocess.Popen[str], log: Path, seconds: float = 30.0) -> float:
+def wait_for_port(port: int, program: subprocess.Popen[str], log: Path) -> float:
     """Wait until something accepts on a loopback port; return how many seconds it took. Raises BenchError."""
+
+    def accepts() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    return wait_until(accepts, program, log)
+
+
+def wait_until(is_ready: Callable[[], bool], program: subprocess.Popen[str], log: Path, seconds: float = 30.0) -> float:
+    """Wait until `is_ready`; return how many seconds it took. Raises BenchError when the program ends before."""
     start = time.perf_counter()
     while (waited := time.perf_counter() - start) < seconds:
         if program.poll() is not None:
             break
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return waited
+        if is_ready():
+            return waited
         time.sleep(0.002)
-    raise BenchError(f"{program.args!r} did not start listening on {port}:\n{log.read_text()[-2000:]}")
+    raise BenchError(f"{program.args!r} did not become ready:\n{log.read_text()[-2000:]}")
 
 
 def free_port() -> int:
