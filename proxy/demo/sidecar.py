@@ -55,6 +55,7 @@ class Sidecar:
         }
         self.config.write_text(_yaml(whole) + "\n")
         self._running: subprocess.Popen[bytes] | None = None
+        self._is_draining = False
 
     @property
     def pid(self) -> int:
@@ -70,6 +71,7 @@ class Sidecar:
 
     def launch(self, environment: Mapping[str, str] | None = None) -> None:
         """Start without waiting."""
+        self._is_draining = False
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBGATE_")}
         with self.errors.open("ab") as errors:
             self._running = subprocess.Popen(  # noqa: S603 - our own module
@@ -126,12 +128,17 @@ class Sidecar:
             return [json.loads(line) for line in read_lines(self.audit)]
         return []
 
+    def drain(self) -> None:
+        """Send SIGTERM, once: a second one would end it at once."""
+        if self._running is not None and self._running.poll() is None and not self._is_draining:
+            self._is_draining = True
+            self._running.send_signal(signal.SIGTERM)
+
     def stop(self, timeout: float = 40.0) -> int:
-        """Drain: SIGTERM, then wait; return the exit code. Kills, and says -9, when it takes longer than `timeout`."""
+        """Drain and wait; return the exit code. Kills, and says -9, when it takes longer than `timeout` seconds."""
         if self._running is None:
             return 0
-        if self._running.poll() is None:
-            self._running.send_signal(signal.SIGTERM)
+        self.drain()
         try:
             return self._running.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -121,8 +121,9 @@ class Site(ThreadingHTTPServer):
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Serve in a thread of its own."""
-        self._thread.start()
+        """Serve in a thread of its own; nothing more when it does already."""
+        if not self._thread.is_alive():
+            self._thread.start()
 
     def stop(self) -> None:
         """Stop serving and free the port."""

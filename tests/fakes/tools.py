@@ -1,0 +1,34 @@
+"""Programs that tests drive, asked for by name: skipped loudly where missing, a failure in CI."""
+
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+class MissingPartWarning(UserWarning):
+    """A real client is not on this machine, so what it would prove is not proved here."""
+
+
+RequireTool = Callable[[str], str]
+
+
+def find_tool(name: str) -> str | None:
+    """The program of that name: of this environment, else of the machine."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else shutil.which(name)
+
+
+def skip_loudly(reason: str) -> None:
+    """Skip, and say so in the summary; in CI a missing part is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"MISSING PART in CI: {reason}")
+    # A warning would be an error here (`filterwarnings = error`); skipping must stay visible all the same.
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(MissingPartWarning(reason), stacklevel=2)
+    pytest.skip(f"MISSING PART: {reason}")
