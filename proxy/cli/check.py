@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from proxy import __version__
-from proxy.connectors.registry import CONNECTORS
+from proxy.connectors.registry import connector_scopes
 from proxy.model.errors import Problem, RuleFileError
 from proxy.policy.compile import RuleSet, compile_rules
 from proxy.policy.lint import Severity, lint
@@ -53,11 +53,6 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], form: str, strict: b
     marks, ruleset = _examine(chosen, scopes)
     click.echo(_FORMS[form](marks, ruleset), nl=False)
     ctx.exit(_exit_code(marks, strict=strict))
-
-
-def connector_scopes() -> Scopes:
-    """Return each connector's own schema for its `credential:` block."""
-    return {connector.name: connector.Scope for connector in CONNECTORS}
 
 
 def _examine(paths: Iterable[Path], scopes: Scopes) -> tuple[list[_Mark], RuleSet | None]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from proxy.cli.check import connector_scopes
+from proxy.connectors.registry import connector_scopes
 from proxy.engine.decide import Verdict, explain_verdict
 from proxy.engine.hygiene import find_query_credential
 from proxy.gateway.heads import METHODS

@@ -155,9 +155,6 @@ def find_loose_credential_host(rule: Rule) -> Iterator[Finding]:
         return
     for index, target in enumerate(rule.targets):
         keys: Keys = ("to", index)
-        if target.scheme == "http":
-            message = f"`{target.text}` is plain HTTP: everyone on the way reads the credential"
-            yield _error("credential-plain-http", rule, keys, message, "Use https.")
         shared = _shared_below(target) if rule.grant.connector not in _SIGNERS else None
         if shared is not None:
             message = f"anyone can have a host below `{shared}` and would be sent this credential"

@@ -114,6 +114,9 @@ class _RuleReader:
                 parse_target(to, is_deny=self.text.effect == "deny")
             except PatternError as error:
                 yield Fault(path=(*self.path, "to", index), message=f"`{to}`: {error}")
+            if self.text.credential is not None and to.startswith("http://"):
+                message = f"`{to}` is plain HTTP: everyone on the way reads the credential"
+                yield Fault(path=(*self.path, "to", index), message=message, hint="Use https.")
 
     def _read_when(self) -> Iterator[Fault]:
         if self.text.when is None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from proxy.cli.check import connector_scopes
+from proxy.connectors.registry import connector_scopes
 from proxy.engine.decide import decide
 from proxy.model.identity import JobContext
 from proxy.policy.published import rule_schema

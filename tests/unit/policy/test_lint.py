@@ -28,7 +28,6 @@ BAD: list[tuple[str, list[dict[str, Any]], tuple[str | int, ...]]] = [
     ("credential-any-pipeline", [fine(job={"branch": "main"})], ("job",)),
     ("credential-any-branch", [fine(job={"pipeline": "deploy"})], ("job",)),
     ("credential-any-method", [fine(method="any")], ("method",)),
-    ("credential-plain-http", [fine(to="http://example.com")], ("to", 0)),
     ("credential-shared-host", [fine(to="*.github.io", credential=HEADER)], ("to", 0)),
     ("credential-shared-host", [fine(to=["a.example", "**.s3.amazonaws.com"], credential=HEADER)], ("to", 1)),
     ("credential-shared-host", [fine(to="**.amazonaws.com", credential=HEADER)], ("to", 0)),

@@ -69,6 +69,7 @@ FAULTS: list[tuple[dict[str, Any], tuple[str | int, ...], str, str]] = [
     (a_rule(inspect=False, path="/a"), ("path",), "cannot be used with `inspect: false`", ""),
     (a_rule(inspect=False, when="request.path == ''"), ("when",), "cannot be used with `inspect: false`", ""),
     (a_rule(inspect=False, to="http://a.example"), ("to", 0), "is not TLS", ""),
+    (a_rule(to="http://a.example", credential=AWS), ("to", 0), "is plain HTTP", "Use https."),
     (a_rule(credential={"awss": {}}), ("credential", "awss"), "no connector is called `awss`", "Did you mean `aws`?"),
     (a_rule(credential={}), ("credential",), "`credential` is empty", ""),
     (a_rule(credential={**AWS, "header": {}}), ("credential",), "at most 1 item", ""),
