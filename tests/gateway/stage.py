@@ -54,7 +54,7 @@ class StubLeaves:
         def check(_: object, name: str | None, __: object) -> int | None:
             return None if name == host else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 
-        tls.sni_callback = check  # type: ignore[assignment]  # typeshed knows a narrower signature
+        tls.sni_callback = check
         return tls
 
 
@@ -115,7 +115,7 @@ class Origin:
                 if self.answer is not None:
                     self.answer(mine, writer)
                     continue
-                while mine.count(b"\r\n\r\n") > answered:
+                while mine.count(b" HTTP/1.1\r\n") > answered and b"\r\n\r\n" in mine:
                     answered += 1
                     writer.write(self.reply)
                     if self.closes_after is not None and answered >= self.closes_after:
