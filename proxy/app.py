@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import ssl
 import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from proxy.identity.profiles import DEFAULTS
 from proxy.model.authority import Authority
 from proxy.model.errors import ConfigError, RuleFileError
 from proxy.model.grant import Secret
-from proxy.model.identity import JobContext
+from proxy.model.identity import JobContext, TrustedIssuer
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind
 from proxy.outbound import Outbound
@@ -55,15 +56,11 @@ class Sidecar:
     settings: Settings
     place: Authority
     control_place: Authority | Path
-    ca: CertificateAuthority
-    clock: SystemClock
-    trail: FileTrail
-    tee: StreamTee | None
-    rules: RuleReloader
-    outbound: Outbound
+    base: "_Base"
     keys: JwksCache
     desk: SessionDesk
     engine: Engine
+    dialer: Dialer
     gateway: Gateway
     metrics: Metrics
     own: OwnIdentity | None
@@ -71,20 +68,15 @@ class Sidecar:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _stopping: bool = False
 
-    @property
-    def proxy_url(self) -> str:
-        """The URL for clients that need no password: sidecar mode and `exec`."""
-        return f"http://{self.place}"
-
     def describe(self) -> list[str]:
         """Say what is running and where, for a person."""
-        status = self.rules.status
+        status = self.base.rules.status
         return [
             f"jobgate {__version__}",
             f"  proxy    http://{self.place}",
             f"  control  {self.control_place}",
             f"  rules    {status.rules} from {', '.join(map(str, self.settings.rules))}, revision {status.revision}",
-            f"  CA       {self.settings.certs}/ca.pem, SHA-256 {self.ca.fingerprint[:16]}...",
+            f"  CA       {self.settings.certs}/ca.pem, SHA-256 {self.base.ca.fingerprint[:16]}...",
             f"  audit    {self.settings.audit.directory}",
         ]
 
@@ -93,7 +85,7 @@ class Sidecar:
         found = []
         if self._stopping:
             found.append(Reason.DRAINING.value)
-        if not self.trail.is_writable():
+        if not self.base.trail.is_writable():
             found.append(Reason.TRAIL_UNAVAILABLE.value)
         if self.own is not None and not self.own.is_held:
             found.append(Reason.IDENTITY_MISSING.value)
@@ -101,7 +93,7 @@ class Sidecar:
 
     def warnings(self) -> list[str]:
         """Return what an operator should mend though the proxy serves: an older rule set, an issuer that is down."""
-        found = [Reason.RULES_UNAVAILABLE.value] if self.rules.status.problems else []
+        found = [Reason.RULES_UNAVAILABLE.value] if self.base.rules.status.problems else []
         return found + ([Reason.ISSUER_UNAVAILABLE.value] if self.keys.faults else [])
 
     def request_reload(self) -> None:
@@ -128,20 +120,20 @@ class Sidecar:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.desk.close_all("shutdown")
         await self.keys.close()
-        await self.outbound.close()
+        await self.base.outbound.close()
         self.note(Kind.STOPPED, {"open_flows": self.engine.open_flows})
         try:
-            await self.trail.close()
+            await self.base.trail.close()
         finally:
-            if self.tee is not None:
-                self.tee.close()
+            if self.base.tee is not None:
+                self.base.tee.close()
 
     def note(self, kind: Kind, facts: Mapping[str, Fact]) -> None:
         """Put something about the proxy itself on record."""
-        self.trail.post(AuditRecord(kind=kind, at=self.clock.now(), facts=facts))
+        self.base.trail.post(AuditRecord(kind=kind, at=self.base.clock.now(), facts=facts))
 
     async def _reload(self) -> None:
-        await self.rules.reload()
+        await self.base.rules.reload()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -163,75 +155,92 @@ async def start_sidecar(
     if not issuers and local_job is None:
         raise ConfigError("issuers: none are trusted, so no job could be identified; see docs/identity.md")
     async with contextlib.AsyncExitStack() as undo:
-        # The CA's key takes longest and holds no lock while it is made.
-        making_ca = asyncio.ensure_future(asyncio.to_thread(_make_ca, settings))
-        undo.push_async_callback(_settle, making_ca)
-        clock, entropy = SystemClock(), SystemEntropy()
-        tee = StreamTee(sys.stdout.buffer) if settings.audit.stdout else None
-        trail = await _open_trail(settings, clock, tee)
-        undo.push_async_callback(trail.close)
-        rules = _load_rules(settings, trail, clock)
-        ca = await making_ca
-        trust = await asyncio.to_thread(upstream_context, settings.upstream.trust, ca)
-        outbound = Outbound(trust, connect_map(settings))
-        undo.push_async_callback(outbound.close)
-        keys = JwksCache(outbound, issuers)
-        minter = CredentialMinter(build_connectors(ConnectorParts(caller=outbound, clock=clock)), clock)
-        desk = SessionDesk(
-            DeskParts(clock=clock, entropy=entropy, trail=trail, keys=keys, minter=minter, new_lock=asyncio.Lock),
-            issuers,
-            DeskLimits(ceiling=settings.session.ceiling, maximum=settings.session.maximum),
-        )
-        metrics = Metrics()
-        engine = Engine(
-            Parts(
-                clock=clock,
-                entropy=entropy,
-                trail=trail,
-                minter=minter,
-                meter=metrics,
-                desk=desk,
-                rules=lambda: rules.current,
-            )
-        )
-        policy = _OwnPlaces(settings)
-        dialer = Dialer(
-            policy.address_policy(),
-            trust,
-            connect_to=connect_map(settings),
-            limits=DialLimits(total=settings.limits.connect.total_seconds()),
-        )
-        gateway = Gateway(engine=engine, dialer=dialer, leaves=LeafContexts(ca), limits=_limits(settings))
-        host, port = await gateway.listen(settings.listen.host, settings.listen.port)
-        undo.push_async_callback(gateway.drain, 0)
-        own = None if settings.identity is None else OwnIdentity(settings.identity, desk)
-        sidecar = Sidecar(
-            settings=settings,
-            place=Authority(host, port),
-            control_place=control_place(settings.control),
-            ca=ca,
-            clock=clock,
-            trail=trail,
-            tee=tee,
-            rules=rules,
-            outbound=outbound,
-            keys=keys,
-            desk=desk,
-            engine=engine,
-            gateway=gateway,
-            metrics=metrics,
-            own=own,
-        )
-        policy.add(host, port)
-        await _begin(sidecar, policy, local_job)
-        dialer.use(policy.address_policy())
+        base = await _lay_base(settings, undo)
+        sidecar = await _build(settings, issuers, base, undo)
+        await _begin(sidecar, local_job)
         undo.pop_all()
     gc.collect()
     gc.freeze()  # what is alive now lives until the end: the collector need not look at it again
     return sidecar
 
 
-async def _begin(sidecar: Sidecar, policy: "_OwnPlaces", local_job: JobContext | None) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What everything else stands on."""
+
+    clock: SystemClock
+    tee: StreamTee | None
+    trail: FileTrail
+    rules: RuleReloader
+    ca: CertificateAuthority
+    trust: ssl.SSLContext
+    outbound: Outbound
+
+
+async def _lay_base(settings: Settings, undo: contextlib.AsyncExitStack) -> _Base:
+    """Take the audit directory, load the rules, make the CA. The slow part, its key, is made meanwhile."""
+    making_ca = asyncio.ensure_future(asyncio.to_thread(_make_ca, settings))
+    undo.push_async_callback(_settle, making_ca)
+    clock = SystemClock()
+    tee = StreamTee(sys.stdout.buffer) if settings.audit.stdout else None
+    trail = await _open_trail(settings, clock, tee)
+    undo.push_async_callback(trail.close)
+    rules = _load_rules(settings, trail, clock)
+    ca = await making_ca
+    trust = await asyncio.to_thread(upstream_context, settings.upstream.trust, ca)
+    outbound = Outbound(trust, connect_map(settings))
+    undo.push_async_callback(outbound.close)
+    return _Base(clock=clock, tee=tee, trail=trail, rules=rules, ca=ca, trust=trust, outbound=outbound)
+
+
+async def _build(
+    settings: Settings, issuers: tuple[TrustedIssuer, ...], base: _Base, undo: contextlib.AsyncExitStack
+) -> Sidecar:
+    """Put the path on the base, and the gateway before it."""
+    clock, trail, rules, entropy = base.clock, base.trail, base.rules, SystemEntropy()
+    keys = JwksCache(base.outbound, issuers)
+    minter = CredentialMinter(build_connectors(ConnectorParts(caller=base.outbound, clock=clock)), clock)
+    desk = SessionDesk(
+        DeskParts(clock=clock, entropy=entropy, trail=trail, keys=keys, minter=minter, new_lock=asyncio.Lock),
+        issuers,
+        DeskLimits(ceiling=settings.session.ceiling, maximum=settings.session.maximum),
+    )
+    metrics = Metrics()
+    parts = Parts(
+        clock=clock,
+        entropy=entropy,
+        trail=trail,
+        minter=minter,
+        meter=metrics,
+        desk=desk,
+        rules=lambda: rules.current,
+    )
+    engine = Engine(parts)
+    dialer = Dialer(
+        AddressPolicy(),  # nothing private until our own places are known, see `_begin`
+        base.trust,
+        connect_to=connect_map(settings),
+        limits=DialLimits(total=settings.limits.connect.total_seconds()),
+    )
+    gateway = Gateway(engine=engine, dialer=dialer, leaves=LeafContexts(base.ca), limits=_limits(settings))
+    host, port = await gateway.listen(settings.listen.host, settings.listen.port)
+    undo.push_async_callback(gateway.drain, 0)
+    return Sidecar(
+        settings=settings,
+        place=Authority(host, port),
+        control_place=control_place(settings.control),
+        base=base,
+        keys=keys,
+        desk=desk,
+        engine=engine,
+        dialer=dialer,
+        gateway=gateway,
+        metrics=metrics,
+        own=None if settings.identity is None else OwnIdentity(settings.identity, desk),
+    )
+
+
+async def _begin(sidecar: Sidecar, local_job: JobContext | None) -> None:
     """Open the doors that need the finished sidecar, and start what runs beside the flows."""
     desk, own = sidecar.desk, sidecar.own
     desk.on_close(sidecar.engine.forget_session)
@@ -246,18 +255,18 @@ async def _begin(sidecar: Sidecar, policy: "_OwnPlaces", local_job: JobContext |
     sidecar.control = control
     if isinstance(control.address, Authority):
         sidecar.control_place = control.address
-        policy.add(control.address.host, control.address.port)
+    sidecar.dialer.use(_address_policy(sidecar))
     sidecar.note(
         Kind.STARTED,
         {
             "version": __version__,
-            "ca_sha256": sidecar.ca.fingerprint,
-            "revision": sidecar.rules.current.revision,
+            "ca_sha256": sidecar.base.ca.fingerprint,
+            "revision": sidecar.base.rules.current.revision,
             "listen": str(sidecar.place),
             **describe_process(),
         },
     )
-    sidecar.spawn(sidecar.rules.watch())
+    sidecar.spawn(sidecar.base.rules.watch())
     sidecar.spawn(_sweep(desk))
     if not sidecar.settings.issuers:
         return
@@ -270,29 +279,17 @@ def _control_parts(sidecar: Sidecar) -> ControlParts:
         troubles=sidecar.troubles,
         warnings=sidecar.warnings,
         metrics=sidecar.metrics.render,
-        certificate=lambda: sidecar.ca.pem,
+        certificate=lambda: sidecar.base.ca.pem,
         proxy=sidecar.place,
         operator_token=_operator_token(sidecar.settings),
     )
 
 
-class _OwnPlaces:
-    """Where this process listens: never dialled, whatever an operator allows (A22)."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._own: set[tuple[str, int]] = set()
-        control = control_place(settings.control)
-        if isinstance(control, Authority):
-            self.add(control.host, control.port)
-
-    def add(self, host: str, port: int) -> None:
-        """Take note of a listener."""
-        self._own.add((host, port))
-
-    def address_policy(self) -> AddressPolicy:
-        """Return what may be dialled."""
-        return AddressPolicy(allowed=self._settings.upstream.allow_addresses, own=frozenset(self._own))
+def _address_policy(sidecar: Sidecar) -> AddressPolicy:
+    """Return what may be dialled: never where this process listens, whatever an operator allows (A22)."""
+    places = {sidecar.place, sidecar.control_place}
+    own = frozenset((place.host, place.port) for place in places if isinstance(place, Authority))
+    return AddressPolicy(allowed=sidecar.settings.upstream.allow_addresses, own=own)
 
 
 def _make_ca(settings: Settings) -> CertificateAuthority:
@@ -373,10 +370,10 @@ def _publish_gauges(sidecar: Sidecar) -> None:
     watch("sessions", "Open sessions.", lambda: float(len(sidecar.desk.sessions)))
     watch("connections", "Open client connections.", lambda: float(sidecar.gateway.open_connections))
     watch("open_flows", "Allowed exchanges without an outcome yet.", lambda: float(sidecar.engine.open_flows))
-    watch("trail_pending", "Records waiting for the disk.", lambda: float(sidecar.trail.pending))
-    watch("trail_lost", "Records that could not be written. 0, or an alarm.", lambda: float(sidecar.trail.lost))
-    watch("trail_writable", "1 while the trail takes records.", lambda: float(sidecar.trail.is_writable()))
-    watch("rules", "Rules in force.", lambda: float(sidecar.rules.status.rules))
+    watch("trail_pending", "Records waiting for the disk.", lambda: float(sidecar.base.trail.pending))
+    watch("trail_lost", "Records that could not be written. 0, or an alarm.", lambda: float(sidecar.base.trail.lost))
+    watch("trail_writable", "1 while the trail takes records.", lambda: float(sidecar.base.trail.is_writable()))
+    watch("rules", "Rules in force.", lambda: float(sidecar.base.rules.status.rules))
     watch("rules_amber", "1 while the files on disk are not those in force.", lambda: float(bool(sidecar.warnings())))
 
 
