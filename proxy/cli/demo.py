@@ -132,4 +132,5 @@ class Demo:
             file.write_text(FORMATS["sh"](kept))
             files.append(file)
         self.view.keep(self.sidecar, files, self.folder / "rules" / "storefront.yaml")
-        signal.pause()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()

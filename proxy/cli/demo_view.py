@@ -21,7 +21,8 @@ from proxy.demo.steps import Ran
 
 _LINES: Final = 2
 _STYLES: Final = {"allow": "bold green", "deny": "bold red"}
-_WIDTH: Final = 110
+_WIDTH: Final = 112
+_TARGET: Final = 62
 
 
 class View:
@@ -51,12 +52,18 @@ class View:
 
     def stage(self, stage: Stage, sidecar: Sidecar) -> None:
         """List who plays."""
+        rules = (stage.folder / "rules" / "storefront.yaml").read_text().count("- id:")
         rows = (
             ("issuer", f"https://{ISSUER_HOST}", stage.issuer.site.place, "signs each job's identity token"),
             ("aws", "*.eu-west-1.amazonaws.com", stage.aws.place, "moto: signatures and IAM are checked"),
             ("git", f"https://{GIT_HOST}", stage.git.site.place, "anyone may clone, a push needs a token"),
             ("internet", "everything else", stage.internet.site.place, "must never be reached"),
-            ("sidecar", "jobgate run", f"127.0.0.1:{sidecar.port}", "4 rules; everything else is denied"),
+            (
+                "sidecar",
+                "jobgate run",
+                f"127.0.0.1:{sidecar.port}",
+                f"{rules} rules; what none of them allows is denied",
+            ),
         )
         for name, real, place, role in rows:
             self._say((f"  {name:<10}", "cyan"), f"{real:<29}", (f"{place:<17}", "dim"), role)
@@ -88,16 +95,16 @@ class View:
 
     def _flow(self, flow: Flow) -> None:
         verdict = "allowed" if flow.is_allowed else "denied"
-        target = plain(f"{flow.method} {flow.place}{flow.path}")
+        target = plain(f"{flow.method:<7} {_shorten(flow.place, flow.path)}")
         why = ", ".join(flow.rules) if flow.is_allowed else flow.reason
-        credential = f"{flow.connector} {flow.credential}" if flow.credential else ""
+        credential = f"{flow.connector} {flow.credential[:8]}" if flow.credential else ""
         status = str(flow.status or "")
         self._say(
-            (f"    {verdict:>8} ", _STYLES[flow.effect]),
-            f"{_clip(target, 66):<66} ",
+            (f"      {verdict:<8}", _STYLES[flow.effect]),
+            f"{_clip(target, _TARGET):<{_TARGET}} ",
             (f"{status:<4}", "dim"),
             (f"{why:<20}", "yellow" if flow.is_allowed else "red"),
-            (f" {credential}", "magenta"),
+            (f"{credential}", "magenta"),
         )
 
     def promises(self, promises: list[Promise]) -> None:
@@ -141,7 +148,17 @@ class View:
         self._say(("  Ctrl-C ends everything and removes its folder.", "dim"))
 
     def _say(self, *parts: str | tuple[str, str]) -> None:
-        self._console.print(Text.assemble(*parts), soft_wrap=True)
+        line = Text.assemble(*parts)
+        line.rstrip()
+        self._console.print(line, soft_wrap=True)
+
+
+def _shorten(place: str, path: str) -> str:
+    """Return host and path; of a long path its end, which tells requests apart."""
+    room = _TARGET - 8 - len(place)
+    while len(path) > room and path.count("/") > 1:
+        path = "/…/" + path.removeprefix("/…").lstrip("/").partition("/")[2]
+    return place + path
 
 
 def _clip(text: str, width: int) -> str:
@@ -151,4 +168,9 @@ def _clip(text: str, width: int) -> str:
 def _last_words(output: str) -> list[str]:
     """Return the last lines of a command's output, without the progress that carriage returns painted over."""
     lines = [plain(line.rpartition("\r")[2].strip()) for line in output.replace("\r\n", "\n").split("\n")]
-    return [_clip(line, _WIDTH) for line in lines if line][-_LINES:]
+    # A transfer's last word names both files first; what went wrong stands at the end.
+    return [_middle(line) for line in lines if line][-_LINES:]
+
+
+def _middle(line: str) -> str:
+    return line if len(line) <= _WIDTH else f"{line[:44]} … {line[-(_WIDTH - 47) :]}"

@@ -48,6 +48,7 @@ class GitServer:
         self.folder = folder
         self.push_token = push_token
         self.accesses: list[Access] = []
+        self.first_commit = ""
         self.site = Site(_GitExchange, tls)
         self.site.git = self  # type: ignore[attr-defined] # the exchange finds its server here
 
@@ -65,7 +66,12 @@ class GitServer:
             run_git("add", ".", folder=Path(work))
             run_git("commit", "--quiet", "-m", "Begin", folder=Path(work))
             run_git("push", "--quiet", str(bare), "main", folder=Path(work))
+        self.first_commit = self.head_of_main(name)
         return bare
+
+    def head_of_main(self, name: str = REPOSITORY) -> str:
+        """Return the commit that `main` points to."""
+        return run_git("rev-parse", "main", folder=self.folder / name)
 
     def start(self) -> None:
         """Serve."""

@@ -28,6 +28,7 @@ def check_servers(stage: Stage) -> list[Promise]:
     placeholders = [call for call in signed if call.access_key == PLACEHOLDER_KEY]
     pushes = [access for access in stage.git.accesses if access.service == "git-receive-pack"]
     accepted = [access for access in pushes if access.status == 200]
+    is_unchanged = stage.git.head_of_main() == stage.git.first_commit
     return [
         Promise(
             name="aws",
@@ -37,8 +38,9 @@ def check_servers(stage: Stage) -> list[Promise]:
         ),
         Promise(
             name="git",
-            says=f"{len(accepted)} of {len(pushes)} push requests carried the token; from the pull request: none came",
-            holds=bool(pushes) and len(accepted) == len(pushes),
+            says=f"{len(accepted)} of {len(pushes)} push requests carried the token; main is "
+            + ("as it was" if is_unchanged else "REWRITTEN"),
+            holds=bool(pushes) and len(accepted) == len(pushes) and is_unchanged,
         ),
         Promise(
             name="internet",
@@ -62,15 +64,16 @@ def check_trail(audit: Path, scratch: Path) -> list[Promise]:
     shutil.copytree(audit, copy)
     changed = _tamper(copy)
     tampered = _verify(copy)
-    finding = str(tampered.findings[0]) if tampered is not None and tampered.findings else "nothing noticed"
+    finding = tampered.findings[0] if tampered is not None and tampered.findings else None
+    noticed = f"noticed at {finding.file}:{finding.line}" if finding is not None else "NOT NOTICED"
     intact = report is not None and report.is_intact
     covered = f"{report.records} records, chained and signed" if report is not None else "cannot be read"
     return [
         Promise(name="trail", says=("intact: " if intact else "NOT INTACT: ") + covered, holds=intact),
         Promise(
             name="tampering",
-            says=f"one denial changed to `allow` in a copy: {finding}",
-            holds=changed and (tampered is None or not tampered.is_intact),
+            says=f"one denial changed to `allow` in a copy: {noticed}",
+            holds=changed and finding is not None,
         ),
     ]
 

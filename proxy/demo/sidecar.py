@@ -56,6 +56,7 @@ class Sidecar:
         self.config.write_text(_yaml(whole) + "\n")
         self._running: subprocess.Popen[bytes] | None = None
         self._is_draining = False
+        self.interpreter = sys.executable
 
     @property
     def pid(self) -> int:
@@ -75,7 +76,7 @@ class Sidecar:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBGATE_")}
         with self.errors.open("ab") as errors:
             self._running = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "proxy", "run", "--config", str(self.config)],
+                [self.interpreter, "-m", "proxy", "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

@@ -188,6 +188,11 @@ class Runner:
             time.sleep(0.05)
 
 
+def _told(want: Want) -> str:
+    parts = (want.effect, want.reason, want.rule and f"rule {want.rule}", want.connector and f"by {want.connector}")
+    return " ".join(part for part in parts if part)
+
+
 def _faults(step: Step, code: int, flows: tuple[Flow, ...]) -> tuple[str, ...]:
     faults = []
     if (code == 0) is not step.succeeds:
@@ -202,7 +207,7 @@ def _faults(step: Step, code: int, flows: tuple[Flow, ...]) -> tuple[str, ...]:
             connector=flow.connector,
         )
         if found != step.want:
-            faults.append(f"wanted {step.want}, found {found}")
+            faults.append(f"wanted {_told(step.want)}; found {_told(found)}")
         if step.want.connector is not None and flow.credential is None:
             faults.append(f"{flow.method} {flow.place} was sent without a credential")
     return tuple(dict.fromkeys(faults))

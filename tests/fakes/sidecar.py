@@ -49,6 +49,7 @@ class World:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="jg-")))
     secret: str = field(default_factory=lambda: f"planted-{secrets.token_hex(16)}")
     outputs: list[bytes] = field(default_factory=list)
+    interpreter: str = sys.executable
     root: StageRoot = field(init=False)
     issuer: Issuer = field(init=False)
     origin: Origin = field(init=False)
@@ -88,6 +89,7 @@ class World:
             part.start()
         self.write_rules(self.rules)
         self.sidecar = Sidecar(self.folder / "sidecar", self.whole_settings())
+        self.sidecar.interpreter = self.interpreter
         self.sidecar.start()
 
     def whole_settings(self) -> dict[str, Any]:
