@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import uvloop
 
-from tests.gateway.stage import Stage
+from proxy.gateway.limits import Limits
+from tests.gateway.stage import MakeStage, Stage
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -14,9 +15,21 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    """A running stage whose every flow and connection ended exactly once."""
-    stage = await Stage().start()
-    yield stage
-    await stage.stop()
-    assert stage.engine.unbalanced() == []
+async def make_stage() -> AsyncIterator[MakeStage]:
+    """Start stages with limits of the test's own; each is stopped, and every flow and connection ended exactly once."""
+    stages: list[Stage] = []
+
+    async def make(limits: Limits | None = None) -> Stage:
+        stages.append(Stage(limits))
+        return await stages[-1].start()
+
+    yield make
+    for stage in stages:
+        await stage.stop()
+    assert [stage.engine.unbalanced() for stage in stages] == [[] for _ in stages]
+
+
+@pytest.fixture
+async def stage(make_stage: MakeStage) -> Stage:
+    """A running stage with the default limits."""
+    return await make_stage()

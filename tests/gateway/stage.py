@@ -5,7 +5,7 @@ import base64
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache
 
@@ -269,6 +269,9 @@ class Stage:
     async def settled(self) -> None:
         """Wait until every connection is closed and recorded."""
         await until(lambda: self.gateway.open_connections == 0)
+
+
+type MakeStage = Callable[..., Awaitable[Stage]]
 
 
 async def until(is_true: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from proxy.engine.seam import Denial
 from proxy.gateway.limits import Limits
 from proxy.model.errors import AuditError, CredentialError
 from proxy.model.reason import Reason
-from tests.gateway.stage import Client, Stage, connect, inner, plain, until
+from tests.gateway.stage import Client, MakeStage, Stage, connect, inner, plain, until
 
 QUICK = Limits(decision=0.05, linger=0.2)
 
@@ -62,10 +62,10 @@ POINTS: list[tuple[str, Callable[[Stage], Awaitable[tuple[int, bytes, bytes]]]]]
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 @pytest.mark.parametrize("point, ask", POINTS, ids=lambda value: getattr(value, "__name__", value))
 async def test_a_fault_at_any_await_is_a_denial(
-    point: str, ask: Callable[[Stage], Awaitable[tuple[int, bytes, bytes]]], fault: object
+    make_stage: MakeStage, point: str, ask: Callable[[Stage], Awaitable[tuple[int, bytes, bytes]]], fault: object
 ) -> None:
     """Raising, hanging, cancelling, exiting or answering nonsense gives a 5xx; the origin sees no byte (G17)."""
-    stage = await Stage(QUICK).start()
+    stage = await make_stage(QUICK)
     stage.engine.faults[point] = fault
 
     status, _, body = await ask(stage)
@@ -75,14 +75,13 @@ async def test_a_fault_at_any_await_is_a_denial(
     assert stage.origin.seen == b""
     assert stage.dialer.dialled == []
     await stage.stop()
-    assert stage.engine.unbalanced() == []
     assert stage.engine.refusals
 
 
 @pytest.mark.parametrize("second", [ValueError(), asyncio.CancelledError(), SystemExit(), "hang", "nonsense"], ids=repr)
-async def test_a_refusal_that_cannot_be_recorded_is_trail_unavailable(second: object) -> None:
+async def test_a_refusal_that_cannot_be_recorded_is_trail_unavailable(make_stage: MakeStage, second: object) -> None:
     """When even the refusal's record fails, that is what the job is told."""
-    stage = await Stage(QUICK).start()
+    stage = await make_stage(QUICK)
     stage.engine.faults.update({"admit": ValueError(), "refuse": second})
 
     status, _, body = await ask_plain(stage)
@@ -173,9 +172,9 @@ async def test_a_malformed_password_is_not_guessed_at(stage: Stage, lines: list[
     assert stage.engine.presented == []
 
 
-async def test_a_denied_upload_is_answered_at_once_and_can_be_read() -> None:
+async def test_a_denied_upload_is_answered_at_once_and_can_be_read(make_stage: MakeStage) -> None:
     """A huge denied upload gets its 403 before its body, which is dropped, and the client can still read the answer."""
-    stage = await Stage(Limits(linger=5.0, linger_bytes=64 << 20)).start()
+    stage = await make_stage(Limits(linger=5.0, linger_bytes=64 << 20))
     stage.engine.denied_paths = {"/"}
     client = await stage.client()
     client.send(plain("PUT", "/", f"Content-Length: {10 << 30}"))
@@ -189,7 +188,6 @@ async def test_a_denied_upload_is_answered_at_once_and_can_be_read() -> None:
     assert b"connection: close" in head
     client.abort()
     await stage.stop()
-    assert stage.engine.unbalanced() == []
     assert stage.origin.connections == 0
 
 
