@@ -120,7 +120,6 @@ class Sidecar:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.desk.close_all("shutdown")
         await self.keys.close()
-        await self.base.outbound.close()
         self.note(Kind.STOPPED, {"open_flows": self.engine.open_flows})
         try:
             await self.base.trail.close()
@@ -189,7 +188,6 @@ async def _lay_base(settings: Settings, undo: contextlib.AsyncExitStack) -> _Bas
     ca = await making_ca
     trust = await asyncio.to_thread(upstream_context, settings.upstream.trust, ca)
     outbound = Outbound(trust, connect_map(settings))
-    undo.push_async_callback(outbound.close)
     return _Base(clock=clock, tee=tee, trail=trail, rules=rules, ca=ca, trust=trust, outbound=outbound)
 
 

@@ -1,17 +1,18 @@
-"""Our own calls: to issuers, token endpoints and clouds. One client, one set of limits, nothing from the environment.
+"""Our own calls: to issuers, token endpoints and clouds. One set of limits, nothing from the environment.
 
-https only, no redirects, no proxies, no cookies; size and time are bounded; headers are never logged. The trust store
-is given: the public roots or an operator's, never the CA that jobs trust.
+https only, no redirects, no proxies, no cookies, one connection per call; size and time are bounded; headers are never
+logged. The trust store is given: the public roots or an operator's, never the CA that jobs trust. HTTP is h11's.
 """
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-import httpcore2
+import h11
 
 from proxy.model.authority import Authority, parse_authority
 from proxy.model.errors import JobgateError, ProtocolError
@@ -19,8 +20,9 @@ from proxy.model.grant import Secret
 from proxy.model.reason import Reason
 
 _USER_AGENT: Final = "jobgate"
-_IDLE: Final = 30.0
+_PIECE: Final = 64 * 1024
 _CONNECTIONS: Final = 64
+_NO_BODY: Final = frozenset({"GET", "HEAD", "DELETE"})
 
 
 class OutboundError(JobgateError):
@@ -50,80 +52,97 @@ class Answer:
     body: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    authority: Authority
+    path: str
+
+
 class Outbound:
-    """Makes calls over connections it keeps. Use it on one event loop; `close` it."""
+    """Makes calls. Use it on one event loop."""
 
     def __init__(self, trust: ssl.SSLContext, connect_to: Mapping[str, Authority] | None = None) -> None:
         """`connect_to` maps `host:port` to where it is dialled instead; the certificate is still the host's."""
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=trust,
-            max_connections=_CONNECTIONS,
-            keepalive_expiry=_IDLE,
-            network_backend=_Redirecting(dict(connect_to or {})),
-        )
+        self._trust = trust
+        self._connect_to = dict(connect_to or {})
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
 
     async def call(self, call: Call) -> Answer:
         """Return the answer. Raises OutboundError."""
-        host = _https_host(call.url)
+        target = _read_url(call.url)
+        host = target.authority.host
         try:
-            async with asyncio.timeout(call.timeout):
-                return await self._call(call)
+            async with asyncio.timeout(call.timeout), self._slots:
+                return await self._call(call, target)
         except TimeoutError:
             raise OutboundError(f"{host} did not answer in time") from None
-        except (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError, OSError) as error:
-            raise OutboundError(f"{host} cannot be reached: {_describe(error)}") from None
-        except (ValueError, TypeError, httpcore2.UnsupportedProtocol):
+        except h11.LocalProtocolError:
             raise OutboundError(f"{host}: the call cannot be put as HTTP") from None
+        except h11.RemoteProtocolError:
+            raise OutboundError(f"{host} did not answer in HTTP") from None
+        except ssl.SSLCertVerificationError as error:
+            raise OutboundError(f"{host}: its certificate is not accepted ({error.verify_message})") from None
+        except (OSError, EOFError) as error:
+            raise OutboundError(f"{host} cannot be reached: {type(error).__name__}") from None
 
-    async def close(self) -> None:
-        """Close every kept connection."""
-        await self._pool.aclose()
-
-    async def _call(self, call: Call) -> Answer:
-        headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity", "content-length": str(len(call.body))}
-        if call.method in {"GET", "HEAD", "DELETE"} and not call.body:
-            del headers["content-length"]
-        headers |= {name.lower(): _text(value) for name, value in call.headers.items()}
-        async with self._pool.stream(
-            call.method,
-            call.url,
-            headers=[(k.encode(), v.encode("latin-1")) for k, v in headers.items()],
-            content=call.body,
-        ) as response:
-            fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-            body = bytearray()
-            async for piece in response.aiter_stream():
-                body += piece
-                if len(body) > call.limit:
-                    raise OutboundError(f"{_https_host(call.url)} answered with more than {call.limit} bytes")
-        return Answer(status=response.status, headers=fields, body=bytes(body))
+    async def _call(self, call: Call, target: _Target) -> Answer:
+        place = self._connect_to.get(str(target.authority), target.authority)
+        reader, writer = await asyncio.open_connection(
+            place.host, place.port, ssl=self._trust, server_hostname=target.authority.host
+        )
+        try:
+            connection = h11.Connection(our_role=h11.CLIENT)
+            writer.write(_compose(connection, call, target))
+            await writer.drain()
+            return await _receive(connection, reader, call, target.authority.host)
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
-class _Redirecting(httpcore2.AsyncNetworkBackend):
-    """Dials elsewhere where the operator said so; names and certificates stay those of the URL."""
-
-    def __init__(self, connect_to: Mapping[str, Authority]) -> None:
-        self._connect_to = connect_to
-        self._inner = httpcore2.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the interface's own signature
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        """Connect to where `host:port` is to be found."""
-        place = self._connect_to.get(f"{host}:{port}", Authority(host, port))
-        return await self._inner.connect_tcp(place.host, place.port, timeout, local_address, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
+def _compose(connection: h11.Connection, call: Call, target: _Target) -> bytes:
+    authority = target.authority
+    headers = {
+        "host": authority.host if authority.port == 443 else str(authority),
+        "user-agent": _USER_AGENT,
+        "accept-encoding": "identity",
+        "connection": "close",
+    }
+    if call.body or call.method not in _NO_BODY:
+        headers["content-length"] = str(len(call.body))
+    headers |= {name.lower(): _text(value) for name, value in call.headers.items()}
+    request = h11.Request(
+        method=call.method, target=target.path, headers=[(name, value) for name, value in headers.items()]
+    )
+    return b"".join(
+        connection.send(event) or b""
+        for event in (request, *([h11.Data(data=call.body)] if call.body else []), h11.EndOfMessage())
+    )
 
 
-def _https_host(url: str) -> str:
+async def _receive(connection: h11.Connection, reader: asyncio.StreamReader, call: Call, host: str) -> Answer:
+    response: h11.Response | None = None
+    body = bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(_PIECE))
+        elif isinstance(event, h11.Response):
+            response = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > call.limit:
+                raise OutboundError(f"{host} answered with more than {call.limit} bytes")
+        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+            break
+    if response is None:
+        raise EOFError
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+    return Answer(status=response.status_code, headers=headers, body=bytes(body))
+
+
+def _read_url(url: str) -> _Target:
     parts = urlsplit(url)
     try:
         authority = parse_authority(parts.netloc, 443)
@@ -131,15 +150,9 @@ def _https_host(url: str) -> str:
         raise OutboundError(f"not a URL that can be called: {error}") from None
     if parts.scheme != "https":
         raise OutboundError(f"{authority.host}: only https is called")
-    return authority.host
+    path = parts.path or "/"
+    return _Target(authority, f"{path}?{parts.query}" if parts.query else path)
 
 
 def _text(value: str | Secret) -> str:
     return value.reveal() if isinstance(value, Secret) else value
-
-
-def _describe(error: Exception) -> str:
-    cause = error.__cause__ or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted ({cause.verify_message})"
-    return type(error).__name__

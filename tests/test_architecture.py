@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 PURE = {"model", "identity", "intents", "policy", "audit", "engine"}
 IMPURE_MODULES = {
-    "asyncio", "socket", "os", "subprocess", "random", "secrets", "time", "logging", "threading", "uvloop", "httpcore2",
+    "asyncio", "socket", "os", "subprocess", "random", "secrets", "time", "logging", "threading", "uvloop", "httpx2",
     "mitmproxy", "boto3", "botocore", "urllib.request", "http.client", "tempfile", "shutil",
 }  # fmt: skip
 # One home per dependency: library -> where it may be imported.
@@ -42,7 +42,6 @@ HOMES: dict[str, tuple[str, ...]] = {
     "uvloop": ("gateway/", "app.py", "cli/", "demo/"),
     "httptools": ("gateway/",),
     "mitmproxy": ("gateway/tls.py", "gateway/mitm/"),
-    "httpcore2": ("outbound.py",),
     "yaml": ("sources/yaml.py",),
     "jwt": ("identity/", "demo/"),
     "cel_expr_python": ("policy/conditions.py",),
@@ -51,7 +50,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "click": ("cli/",),
     "rich": ("cli/",),
     "botocore": ("connectors/",),
-    "h11": ("control/",),
+    "h11": ("control/", "outbound.py"),
 }
 
 

@@ -1,44 +1,61 @@
-"""Counters for Prometheus. Label values come from fixed lists or rule ids: never a host, a path or a job's words."""
+"""Counters for Prometheus. Label values come from fixed lists or rule ids: never a host, a path or a job's words.
 
-from collections.abc import Callable
+Counting is a dictionary's increment on the path of every request; the client library is imported, and its metric
+families are made, when somebody scrapes.
+"""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from proxy.model.decision import Decision
+
+type _Decided = tuple[str, str, tuple[str, ...]]
 
 
 class Metrics:
     """One registry per proxy; implements `engine.ports.Meter`."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry(auto_describe=True)
-        self._decisions = Counter(
-            "jobgate_decisions",
-            "Decisions by effect, reason and the rules that spoke.",
-            ("effect", "reason", "rule"),
-            registry=self._registry,
-        )
-        self._events = Counter("jobgate_events", "Named events.", ("event",), registry=self._registry)
-        # Label objects are cached: looking one up by name costs more than everything else on this path.
-        self._known: dict[tuple[str, str, tuple[str, ...]], Counter] = {}
+        self._decisions: Counter[_Decided] = Counter()
+        self._events: Counter[str] = Counter()
+        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def count_decision(self, decision: Decision) -> None:
         """Count one decision by effect, reason and rule."""
-        key = (decision.effect.value, decision.reason.value, decision.rule_ids)
-        child = self._known.get(key)
-        if child is None:
-            child = self._decisions.labels(key[0], key[1], ",".join(key[2]))
-            self._known[key] = child
-        child.inc()
+        self._decisions[decision.effect.value, decision.reason.value, decision.rule_ids] += 1
 
     def count_event(self, name: str) -> None:
         """Count one named event of a fixed list."""
-        self._events.labels(name).inc()
+        self._events[name] += 1
 
     def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Publish a gauge that is read when scraped."""
-        Gauge(f"jobgate_{name}", description, registry=self._registry).set_function(read)
+        self._gauges[f"jobgate_{name}"] = (description, read)
+
+    def collect(self) -> Iterator[Any]:
+        """Yield every metric family; what the client library asks a collector for."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415 - see the top
+
+        decisions = CounterMetricFamily(
+            "jobgate_decisions",
+            "Decisions by effect, reason and the rules that spoke.",
+            labels=("effect", "reason", "rule"),
+        )
+        for (effect, reason, rules), count in self._decisions.items():
+            decisions.add_metric((effect, reason, ",".join(rules)), count)
+        yield decisions
+        events = CounterMetricFamily("jobgate_events", "Named events.", labels=("event",))
+        for name, count in self._events.items():
+            events.add_metric((name,), count)
+        yield events
+        for name, (description, read) in self._gauges.items():
+            yield GaugeMetricFamily(name, description, value=read())
 
     def render(self) -> bytes:
         """Return the text exposition format."""
-        return generate_latest(self._registry)
+        from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - see the top
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)
