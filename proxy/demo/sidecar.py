@@ -16,6 +16,7 @@ from typing import Any, Final
 from proxy.cli.environment import job_environment
 from proxy.control.client import ControlClient, ControlError
 from proxy.demo.aws import DemoPartError
+from proxy.model.authority import Authority
 from proxy.model.errors import AuditError
 from proxy.model.grant import Secret
 from proxy.sources.trail import read_lines
@@ -42,7 +43,7 @@ class Sidecar:
         self.port = _free_port()
         self.certs = folder / "certs"
         self.audit = Path(settings.get("audit", {}).get("directory", folder / "audit"))
-        self.control = folder / "control.sock"
+        self.control = _control_place(folder / "control.sock")
         self.api = ControlClient(self.control, seconds=20)
         self.errors = folder / "sidecar.log"
         self.config = folder / "jobgate.yaml"
@@ -151,6 +152,11 @@ class Sidecar:
         if self._running is not None:
             self._running.kill()
             self._running.wait()
+
+
+def _control_place(socket_file: Path) -> Path | Authority:
+    """Return the socket, or loopback where its path would be longer than a socket's may be (unix(7): 108 bytes)."""
+    return socket_file if len(os.fsencode(socket_file)) < 100 else Authority("127.0.0.1", _free_port())
 
 
 def _free_port() -> int:

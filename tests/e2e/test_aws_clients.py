@@ -19,7 +19,6 @@ LARGE = 10 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[tuple[World, AwsServer]]:
-    pytest.importorskip("moto")
     world = World()
     server = AwsServer(world.root, world.issuer)
     world.issuer.start()
@@ -83,21 +82,18 @@ print(s3.list_objects_v2(Bucket="{BUCKET}", Prefix="storefront/{style}/")["KeyCo
 
 def test_the_default_checksum_trailer(job: Job) -> None:
     """The SDK's default upload, aws-chunked with a checksum trailer, is signed again and arrives unchanged."""
-    said = (
-        boto(
-            job,
-            f"""
+    (job.folder / "body").write_bytes(made_bytes(300_000))
+    said = boto(
+        job,
+        f"""
 s3 = boto3.client("s3")
 seen = []
 s3.meta.events.register("before-send.s3.PutObject", lambda request, **_: seen.append(dict(request.headers)))
 s3.put_object(Bucket="{BUCKET}", Key="storefront/trailer", Body=open("body", "rb"))
-print(seen[0]["X-Amz-Content-SHA256"].decode() if isinstance(seen[0]["X-Amz-Content-SHA256"], bytes)
-      else seen[0]["X-Amz-Content-SHA256"])
+mode = seen[0]["X-Amz-Content-SHA256"]
+print(mode.decode() if isinstance(mode, bytes) else mode)
 print(digest(s3.get_object(Bucket="{BUCKET}", Key="storefront/trailer")["Body"].read()))
 """,
-        )
-        if (job.folder / "body").write_bytes(made_bytes(300_000))
-        else []
     )
     assert said == ["STREAMING-UNSIGNED-PAYLOAD-TRAILER", hashlib.sha256(made_bytes(300_000)).hexdigest()]
 
@@ -202,27 +198,22 @@ for bucket, key in (("demo-payroll", "salaries"), ("demo-payroll", "storefront/x
     assert world.flows(effect="deny")[-1].reason == "no-rule"
 
 
-def test_a_key_for_another_region_or_service_is_refused(job: Job) -> None:
+@pytest.mark.parametrize("region, service", [("us-east-1", "s3"), (REGION, "dynamodb")])
+def test_a_signature_for_another_region_or_service_is_refused(job: Job, region: str, service: str) -> None:
     """A signature whose scope disagrees with the host is refused before anything leaves (B06)."""
     said = boto(
         job,
         f"""
-for region, service in (("us-east-1", "s3"), ("{REGION}", "dynamodb")):
-    s3 = boto3.client("s3", endpoint_url="https://{S3}", region_name=region,
-        config=Config(s3={{"addressing_style": "path"}}, retries={{"max_attempts": 0}}))
-    def sign(request, signing_name, region_name, **_): request.context["signing"] = dict(signing_name=service)
-    s3.meta.events.register("choose-signer.s3.*", lambda signing_name, region_name, context, **_: None)
-    s3.meta.events.register("before-sign.s3.*", sign)
-    try:
-        s3.put_object(Bucket="{BUCKET}", Key="storefront/scope", Body=b"x")
-        print("allowed")
-    except ClientError as error:
-        print(error.response["ResponseMetadata"]["HTTPStatusCode"])
-    break
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+request = AWSRequest("PUT", "https://{S3}/{BUCKET}/storefront/scope", data=b"x")
+SigV4Auth(boto3.Session().get_credentials(), "{service}", "{region}").add_auth(request)
+answer = requests.put(request.url, data=b"x", headers=dict(request.headers))
+print(answer.status_code, answer.json()["reason"])
 """,
     )
-    assert said == ["403"]
-    assert job.world.flows(effect="deny")[-1].reason == "signing-scope"
+    assert said == ["403 signing-scope"]
 
 
 def test_without_a_token_for_aws_there_is_no_key(aws: tuple[World, AwsServer]) -> None:
