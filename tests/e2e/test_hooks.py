@@ -1,6 +1,7 @@
 """The agent's hooks, run as the agent runs them, against a real proxy and an issuer: no part here is pretended but the
 agent itself, and that one keeps the agent's order, environment capture, APIs and redaction."""
 
+import contextlib
 import json
 import os
 import re
@@ -19,9 +20,11 @@ import pytest
 import yaml
 
 from proxy.cli.environment import job_environment
+from proxy.control.client import ControlClient, ControlError
 from proxy.demo.issuer import ISSUER, BuildJob, Issuer, TokenWish
 from proxy.demo.tls import StageRoot
 from proxy.demo.web import Exchange, Site
+from proxy.model.authority import Authority
 from tests.fakes.agent import Ended, FakeAgent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +132,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     )
     log = folder / "proxy.log"
     try:
-        with _running(folder, log):
+        with _running(folder, log, folder / "control.sock"):
             yield Stage(
                 folder=folder,
                 issuer=issuer,
@@ -143,7 +146,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @contextmanager
-def _running(folder: Path, log: Path) -> Iterator[None]:
+def _running(folder: Path, log: Path, control: Path | Authority) -> Iterator[None]:
     with log.open("w") as output:
         program = subprocess.Popen(
             [sys.executable, "-m", "proxy", "run", "--config", str(folder / "jobgate.yaml")],
@@ -152,9 +155,11 @@ def _running(folder: Path, log: Path) -> Iterator[None]:
             cwd=ROOT,
         )
     try:
+        client = ControlClient(control)
         for _ in range(600):
-            if (folder / "control.sock").exists() or program.poll() is not None:
-                break
+            with contextlib.suppress(ControlError):
+                if client.readiness() == () or program.poll() is not None:
+                    break
             time.sleep(0.05)
         assert program.poll() is None, log.read_text()
         yield
@@ -361,6 +366,24 @@ def test_a_session_that_cannot_be_closed_does_not_fail_the_job(stage: Stage) -> 
 
     assert ended.code == 7
     assert "was not closed" in ended.log
+
+
+def test_an_agent_of_another_user_comes_over_loopback(stage: Stage, tmp_path: Path) -> None:
+    """Both hooks speak to a control address as they do to a socket, past any proxy variable of the job."""
+    settings = json.loads((stage.folder / "jobgate.yaml").read_text())
+    control = Authority("127.0.0.1", _free_port())
+    settings |= {"listen": f"127.0.0.1:{_free_port()}", "control": str(control)}
+    (tmp_path / "jobgate.yaml").write_text(json.dumps(settings))
+    (tmp_path / "rules.yaml").write_text(json.dumps(RULES))
+    agent = stage.agent("loopback", CONTROL=str(control), CERTS=str(tmp_path / "certs"))
+    agent.environment |= {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9"}
+
+    with _running(tmp_path, tmp_path / "log", control):
+        ended = stage.run(agent, f"{FETCH}/released/app.tar")
+
+    assert ended.code == 0, ended.log
+    assert "200 " in ended.log
+    assert "is closed" in ended.log
 
 
 def test_the_hook_exports_what_the_command_prints(stage: Stage) -> None:
