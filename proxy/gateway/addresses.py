@@ -4,6 +4,7 @@ Only globally reachable unicast is dialled, unless an operator opens a private r
 listeners are refused whatever an operator or a rule says (A07, A08, A22).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -53,8 +54,12 @@ _NEVER_GLOBAL: Final[tuple[Network, ...]] = tuple(
     )
 )
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")
 _COMPATIBLE: Final = IPv6Network("::/96")
 _TRANSLATED: Final = IPv6Network("::ffff:0:0:0/96")
+# ISATAP keeps an IPv4 address in any prefix's interface identifier (RFC 5214 6.1).
+_ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
+_UNSPECIFIED: Final = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,10 @@ class AddressPolicy:
             raise _refused("the proxy does not dial itself")
         return forms
 
+    def listens_everywhere(self, port: int) -> bool:
+        """Whether every address of this machine leads back to us on `port`."""
+        return any((wild, port) in self.own for wild in _UNSPECIFIED)
+
     def _may_dial(self, address: Address) -> bool:
         return _is_public(address) or any(
             address.version == network.version and address in network for network in self.allowed
@@ -93,10 +102,9 @@ class AddressPolicy:
     def _is_own(self, address: Address, port: int) -> bool:
         if (str(address), port) in self.own:
             return True
-        # Listening on every interface: any address of this machine, loopback above all, leads back to us.
-        return any((wild, port) in self.own for wild in ("0.0.0.0", "::")) and (
-            address.is_loopback or address.is_unspecified
-        )
+        if address.is_unspecified:  # the kernel takes it for loopback
+            return any(port == ours for _, ours in self.own)
+        return address.is_loopback and self.listens_everywhere(port)
 
 
 def _is_public(address: Address) -> bool:
@@ -115,16 +123,25 @@ def _forms(address: Address) -> tuple[Address, ...]:
     """Return the address and every IPv4 address it embeds: some translator on the way may unwrap it."""
     if isinstance(address, IPv4Address):
         return (address,)
-    forms: list[Address] = [address]
+    if int(address) <= 1:
+        return (address,)  # `::` and `::1` lie inside `::/96` and yet hold no IPv4 address (RFC 4291 2.5.5.1)
+    return (address, *map(IPv4Address, _embedded(address)))
+
+
+def _embedded(address: IPv6Address) -> Iterator[int | IPv4Address]:
+    number = int(address)
     if address.ipv4_mapped is not None:
-        forms.append(address.ipv4_mapped)
+        yield address.ipv4_mapped
     if address.sixtofour is not None:
-        forms.append(address.sixtofour)
+        yield address.sixtofour
     if address.teredo is not None:
-        forms.extend(address.teredo)
-    if address in _NAT64 or address in _COMPATIBLE or address in _TRANSLATED:
-        forms.append(IPv4Address(int(address) & 0xFFFFFFFF))
-    return tuple(forms)
+        yield from address.teredo
+    if any(address in network for network in (_NAT64, _LOCAL_NAT64, _COMPATIBLE, _TRANSLATED)):
+        yield number & 0xFFFFFFFF
+    if address in _LOCAL_NAT64:  # RFC 6052 2.2: a /48 prefix keeps it around the byte that is always zero
+        yield (number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF
+    if number >> 32 & 0xFFFFFFFF in _ISATAP:
+        yield number & 0xFFFFFFFF
 
 
 def _refused(why: str) -> DialError:

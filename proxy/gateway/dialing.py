@@ -79,8 +79,7 @@ class Dialer:
     ) -> tuple[asyncio.Transport, P, str]:
         place = self._redirected(authority)
         addresses = await self._vetted(place, is_redirected=place is not authority)
-        connection = await self._open_first(addresses, place.port)
-        peer = str(connection.getpeername()[0])
+        address, connection = await self._open_first(addresses, place.port)
         try:
             transport, protocol = await asyncio.get_running_loop().create_connection(
                 protocol_factory,
@@ -89,23 +88,18 @@ class Dialer:
                 server_hostname=authority.host if secure else None,
                 ssl_handshake_timeout=self._limits.total if secure else None,
             )
-        except (ssl.SSLError, ssl.CertificateError) as error:
+        except BaseException as error:
             connection.close()
-            raise DialError(_describe(error), Reason.UPSTREAM_TLS) from None
-        except OSError as error:
-            connection.close()
-            reason = Reason.UPSTREAM_TLS if secure else Reason.UPSTREAM_UNREACHABLE
-            raise DialError(f"the upstream closed while shaking hands: {type(error).__name__}", reason) from None
-        except BaseException:
-            connection.close()
+            if isinstance(error, (ssl.SSLError, OSError, UnicodeError)):
+                raise _handshake_fault(error, secure=secure) from None
             raise
-        return transport, protocol, str(Authority(peer, place.port))
+        return transport, protocol, str(Authority(address, place.port))
 
     def _redirected(self, authority: Authority) -> Authority:
         exact = self._connect_to.get(str(authority))
         if exact is not None:
             return exact
-        parts = authority.host.split(".")
+        parts = [] if authority.is_address else authority.host.split(".")
         for at in range(1, len(parts)):
             found = self._connect_to.get(f"*.{'.'.join(parts[at:])}:{authority.port}")
             if found is not None:
@@ -123,6 +117,8 @@ class Dialer:
                 self._policy.check_always(address, place.port)
             else:
                 self._policy.check(address, place.port)
+            if self._policy.listens_everywhere(place.port) and _is_ours(address):
+                raise DialError("the proxy does not dial itself", Reason.ADDRESS_REFUSED)
         return addresses[: self._limits.addresses]
 
     async def _lookup(self, place: Authority) -> list[str]:
@@ -137,30 +133,31 @@ class Dialer:
             raise DialError("the name does not resolve", Reason.NAME_UNRESOLVED)
         return addresses
 
-    async def _open_first(self, addresses: Sequence[str], port: int) -> socket.socket:
+    async def _open_first(self, addresses: Sequence[str], port: int) -> tuple[str, socket.socket]:
         """Connect to the first address that accepts, starting the next one a little later (RFC 8305)."""
         waiting = list(addresses)
-        attempts: set[asyncio.Task[socket.socket]] = set()
+        attempts: set[asyncio.Task[tuple[str, socket.socket]]] = set()
         try:
             while waiting or attempts:
                 if waiting:
                     attempts.add(asyncio.ensure_future(_open(waiting.pop(0), port)))
-                done, attempts = await asyncio.wait(
+                done, _ = await asyncio.wait(
                     attempts, timeout=_STAGGER if waiting else None, return_when=asyncio.FIRST_COMPLETED
                 )
-                opened = [task.result() for task in done if task.exception() is None]
-                for spare in opened[1:]:
-                    spare.close()
-                if opened:
-                    return opened[0]
+                for task in done:
+                    attempts.discard(task)
+                    if task.exception() is None:
+                        attempts |= done - {task}
+                        return task.result()
         finally:
-            await _abandon(attempts)
+            for task in attempts:
+                task.cancel()
+                task.add_done_callback(_close_spare)
         raise DialError("the upstream refused the connection", Reason.UPSTREAM_UNREACHABLE)
 
 
-async def _open(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    connection = socket.socket(family, socket.SOCK_STREAM)
+async def _open(address: str, port: int) -> tuple[str, socket.socket]:
+    connection = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -168,20 +165,35 @@ async def _open(address: str, port: int) -> socket.socket:
     except BaseException:
         connection.close()
         raise
-    return connection
+    return address, connection
 
 
-async def _abandon(attempts: set[asyncio.Task[socket.socket]]) -> None:
-    """Cancel what is still connecting, and close what got through in the meantime."""
-    for task in attempts:
-        task.cancel()
-    for result in await asyncio.gather(*attempts, return_exceptions=True):
-        if isinstance(result, socket.socket):
-            result.close()
+def _close_spare(attempt: asyncio.Task[tuple[str, socket.socket]]) -> None:
+    """Close what got through although another address was faster, or nobody waits any more."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result()[1].close()
 
 
-def _describe(error: Exception) -> str:
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _is_ours(address: str) -> bool:
+    """Whether this machine answers to `address`: the kernel would talk to it from itself. Nothing is sent."""
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))
+        except OSError:
+            return False  # no route: nothing can be dialled there either
+        return bool(probe.getsockname()[0] == address)
+
+
+def _handshake_fault(error: Exception, *, secure: bool) -> DialError:
+    """Say what went wrong in our words; OpenSSL's reason is one of a fixed list of names."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the upstream's certificate is not accepted: {error.verify_message}"
-    reason = getattr(error, "reason", None)
-    return f"TLS with the upstream failed: {reason or type(error).__name__}"
+        why = f"the upstream's certificate is not accepted: {error.verify_message}"
+    elif isinstance(error, ssl.SSLError):
+        why = f"TLS with the upstream failed: {error.reason or type(error).__name__}"
+    else:
+        why = f"the upstream closed while shaking hands: {type(error).__name__}"
+    return DialError(why, Reason.UPSTREAM_TLS if secure else Reason.UPSTREAM_UNREACHABLE)
