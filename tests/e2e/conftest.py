@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests: a world per file, a job per test, and tools that are asked for by name."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,10 +11,12 @@ from tests.fakes.tools import RequireTool, find_tool, skip_loudly
 
 @pytest.fixture(scope="session")
 def require_tool() -> RequireTool:
-    """Returns the path of a program, or skips the test by name."""
+    """Returns the path of a program, or skips the test by name; in CI, where it should be there, fails."""
 
     def require(name: str) -> str:
         found = find_tool(name)
+        if found is None and os.environ.get("CI") == "true":
+            pytest.fail(f"MISSING PART: `{name}`, which .ci/real-parts should have brought")
         if found is None:
             skip_loudly(f"`{name}` is not installed; .ci/real-parts brings it")
         return str(found)
