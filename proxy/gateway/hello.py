@@ -44,6 +44,7 @@ def read_hello(buffer: bytes) -> Hello | None:
 def _read_handshake(buffer: bytes) -> bytes | None:
     """Join the records that carry the hello and return its body, None while incomplete."""
     body = bytearray()
+    declared = 0
     at = 0
     while len(buffer) - at >= 5:
         if buffer[at] != _HANDSHAKE or buffer[at + 1] != 3:
@@ -52,12 +53,11 @@ def _read_handshake(buffer: bytes) -> bytes | None:
         if not 0 < length <= 16384:
             raise _refused("a TLS record of an impossible size")
         body += buffer[at + 5 : at + 5 + length]
+        declared += length
         if body and body[0] != _CLIENT_HELLO:
             raise _refused("TLS does not begin with a ClientHello")
         if len(body) >= 4:
-            whole = 4 + int.from_bytes(body[1:4])
-            if whole > MAX_HELLO:
-                raise _refused("the ClientHello is larger than 32 KiB")
+            whole = _whole_length(body, declared)
             if len(body) >= whole:
                 return bytes(body[4:whole])
         at += 5 + length
@@ -66,6 +66,16 @@ def _read_handshake(buffer: bytes) -> bytes | None:
     if len(buffer) > 2 * MAX_HELLO:
         raise _refused("the ClientHello is larger than 32 KiB")
     return None
+
+
+def _whole_length(body: bytes | bytearray, declared: int) -> int:
+    """Return the message's length with its header, of which the records so far `declared` that many bytes."""
+    whole = 4 + int.from_bytes(body[1:4])
+    if whole > MAX_HELLO:
+        raise _refused("the ClientHello is larger than 32 KiB")
+    if declared > whole:
+        raise _refused("something follows the ClientHello in its own record")
+    return whole
 
 
 class _Cursor:
