@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import signal
 import sys
 
 from bench import cases
@@ -24,6 +25,8 @@ def main() -> int:
     parser.add_argument("case", nargs="*", choices=[[], *CASES], help="all, unless some are named")
     parser.add_argument("--quick", action="store_true", help="a smoke test: figures come out, but mean little")
     arguments = parser.parse_args()
+    # A run that is told to stop ends the programs it started.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     effort = cases.QUICK if arguments.quick else cases.FULL
     print(_circumstances(), flush=True)
     rows: list[Row] = []
