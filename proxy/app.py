@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import ssl
 import sys
@@ -41,7 +40,7 @@ from proxy.sinks.keys import make_signer
 from proxy.sinks.stdout import StreamTee
 from proxy.sources.keys import JwksCache
 from proxy.sources.rules import RuleFolder, RuleReloader
-from proxy.system import SystemClock, SystemEntropy, describe_process
+from proxy.system import SystemClock, SystemEntropy, describe_process, trim_memory
 
 log = logging.getLogger("jobgate")
 
@@ -158,8 +157,7 @@ async def start_sidecar(
         sidecar = await _build(settings, issuers, base, undo)
         await _begin(sidecar, local_job)
         undo.pop_all()
-    gc.collect()
-    gc.freeze()  # what is alive now lives until the end: the collector need not look at it again
+    trim_memory()
     return sidecar
 
 

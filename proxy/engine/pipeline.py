@@ -66,6 +66,7 @@ class Engine:
         self._parts = parts
         self._open: dict[str, _OpenFlow] = {}
         self._recorded: set[tuple[str, str]] = set()
+        self._who: dict[str, dict[str, Fact]] = {}
 
     @property
     def open_flows(self) -> int:
@@ -75,6 +76,7 @@ class Engine:
     def forget_session(self, session_id: str) -> None:
         """Drop what is remembered of a closed session."""
         self._recorded = {pair for pair in self._recorded if pair[0] != session_id}
+        self._who.pop(session_id, None)
 
     async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
         """Return the session of a proxy password, or of the sidecar's own job when there is none."""
@@ -86,7 +88,7 @@ class Engine:
     async def open_tunnel(self, session: Session, authority: Authority, peer: Peer) -> Tunnel | Denial:
         """Say whether any rule could let this job talk to this place. Called before the name is resolved."""
         flow_id = self._parts.entropy.new_id()
-        parts = {**records.who_facts(session, peer), **records.connect_facts(authority)}
+        parts = {**self._name(session, peer), **records.connect_facts(authority)}
         if (unfit := self._unfit(session)) is not None:
             return await self._deny(flow_id, parts, unfit)
         decision = reach(self._parts.rules(), session.job, authority, self._parts.clock.now())
@@ -102,7 +104,7 @@ class Engine:
     async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial:
         """Decide one request and put the decision on record. A Clearance means: recorded, durable, may be sent."""
         flow_id = self._parts.entropy.new_id()
-        parts = {**records.who_facts(session, peer), **records.request_facts(view)}
+        parts = {**self._name(session, peer), **records.request_facts(view)}
         if (unfit := self._unfit(session)) is not None:
             return await self._deny(flow_id, parts, unfit)
         if (name := hygiene.find_query_credential(view)) is not None:
@@ -179,6 +181,15 @@ class Engine:
     def close_connection(self, end: ConnectionEnd) -> None:
         """Record the end of a connection. Call exactly once for each accepted connection."""
         self._parts.trail.post(records.connection_record(self._now(), end))
+
+    def _name(self, session: Session, peer: Peer) -> dict[str, Fact]:
+        """Say who is asking; what never changes in a session is put together once."""
+        known = self._who.get(session.id)
+        if known is None:
+            known = records.session_facts(session)
+            if self._parts.desk.is_open(session):
+                self._who[session.id] = known
+        return {"connection": peer.connection_id, **known}
 
     def _now(self) -> datetime:
         return self._parts.clock.now()

@@ -81,7 +81,12 @@ def who_facts(session: Session | None, peer: Peer) -> dict[str, Fact]:
     """Name the connection and, once known, the session and its job."""
     if session is None:
         return {"connection": peer.connection_id, "client": peer.address}
-    return {"connection": peer.connection_id, "session": session.id, "job": job_facts(session.job)}
+    return {"connection": peer.connection_id, **session_facts(session)}
+
+
+def session_facts(session: Session) -> dict[str, Fact]:
+    """Name the session and its job."""
+    return {"session": session.id, "job": job_facts(session.job)}
 
 
 def decision_record(at: datetime, flow_id: str, parts: Mapping[str, Fact], decision: Decision) -> AuditRecord:

@@ -7,9 +7,11 @@ the same passes unread, and `is_blind` says so.
 """
 
 import json
+import re
 import zlib
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -30,9 +32,10 @@ class EchoGuard:
 
     def __init__(self, watch: tuple[Secret, ...], content_encoding: str | None) -> None:
         coding = (content_encoding or "identity").strip().lower()
-        self._needles = _spell(watch)
+        self._needles = _spell(tuple(secret.reveal() for secret in watch))
         self._longest = max((len(needle) for needle in self._needles), default=1)
         self._kept = b""
+        self._covered = 0  # so many of the first kept bytes belong to a secret that is already complete
         self._inflater = _Inflater() if coding in _COMPRESSED else None
         self.hits = 0
         self.is_blind = coding not in _COMPRESSED and coding != "identity"
@@ -40,8 +43,8 @@ class EchoGuard:
     def clean_value(self, text: str) -> str:
         """Return a header value with every secret blanked."""
         raw = text.encode("latin-1", "replace")
-        cleaned = self._blank(raw)
-        return text if cleaned is raw else cleaned.decode("latin-1")
+        spans = self._spans(raw, 0)
+        return _blanked(raw, spans, 0).decode("latin-1") if spans else text
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what may pass of the body so far. Raises ProtocolError to cut it (`credential-echo`)."""
@@ -50,22 +53,38 @@ class EchoGuard:
         if self._inflater is not None:
             self._read_compressed(chunk)
             return chunk
-        cleaned = self._blank(self._kept + chunk if self._kept else chunk)
-        keep = self._unfinished(cleaned)
-        self._kept = cleaned[len(cleaned) - keep :] if keep else b""
-        return cleaned[: len(cleaned) - keep] if keep else cleaned
+        content = self._kept + chunk if self._kept else chunk
+        spans = self._spans(content, len(self._kept))
+        passing = len(content) - self._unfinished(content)
+        cleaned = _blanked(content, spans, self._covered) if spans or self._covered else content
+        self._covered = max([0, self._covered - passing, *(end - passing for at, end in spans if at < passing)])
+        self._kept = content[passing:]
+        return cleaned[:passing]
 
     def finish(self) -> bytes:
-        """Return what was held back: at the end it is no secret, only the beginning of one."""
+        """Return what was held back for the longest secret; a shorter one in it is blanked."""
         kept, self._kept = self._kept, b""
-        return b"" if self._inflater is not None else kept
+        if self._inflater is not None:
+            return b""
+        return _blanked(kept, self._spans(kept, len(kept)), self._covered)
 
-    def _blank(self, content: bytes) -> bytes:
+    def _spans(self, content: bytes, seen: int) -> list[tuple[int, int]]:
+        """Return where secrets stand, overlapping ones as one; what ends within the first `seen` bytes was counted."""
+        spans: list[tuple[int, int]] = []
+        for at, end in sorted(self._occurrences(content)):
+            if spans and at < spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+            else:
+                spans.append((at, end))
+        self.hits += sum(end > seen for _, end in spans)
+        return spans
+
+    def _occurrences(self, content: bytes) -> Iterator[tuple[int, int]]:
         for needle in self._needles:
-            if needle in content:
-                self.hits += content.count(needle)
-                content = content.replace(needle, b"*" * len(needle))
-        return content
+            at = content.find(needle)
+            while at >= 0:
+                yield at, at + len(needle)
+                at = content.find(needle, at + 1)
 
     def _unfinished(self, content: bytes) -> int:
         """Return how many of the last bytes could be the beginning of a secret."""
@@ -74,7 +93,8 @@ class EchoGuard:
         for needle in self._needles:
             at = content.find(needle[:1], max(start, len(content) - len(needle) + 1))
             while at >= 0:
-                if needle.startswith(content[at:]):
+                # A few bytes first: most beginnings are none, and slices of a long body cost.
+                if content.startswith(needle[: min(16, len(content) - at)], at) and needle.startswith(content[at:]):
                     longest = max(longest, len(content) - at)
                     break
                 at = content.find(needle[:1], at + 1)
@@ -100,7 +120,8 @@ class _Inflater:
 
     def read(self, chunk: bytes) -> Iterator[bytes]:
         self._taken += len(chunk)
-        while chunk:
+        is_full = False
+        while chunk or is_full:
             if self._engine is None or self._engine.eof:
                 self._engine = zlib.decompressobj(_window_bits(chunk))
             try:
@@ -112,6 +133,14 @@ class _Inflater:
                 raise ProtocolError("the response inflates without measure", Reason.UPSTREAM_MALFORMED)
             yield plain
             chunk = self._engine.unused_data if self._engine.eof else self._engine.unconsumed_tail
+            is_full = len(plain) == _PIECE and not self._engine.eof  # more may wait inside than input is left
+
+
+def _blanked(content: bytes, spans: list[tuple[int, int]], covered: int) -> bytes:
+    blanked = bytearray(content)
+    for at, end in [(0, min(covered, len(content))), *spans]:
+        blanked[at:end] = b"*" * (end - at)
+    return bytes(blanked)
 
 
 def _window_bits(chunk: bytes) -> int:
@@ -121,18 +150,26 @@ def _window_bits(chunk: bytes) -> int:
     return zlib.MAX_WBITS if chunk[0] & 0x0F == 8 and chunk[0] >> 4 <= 7 else -zlib.MAX_WBITS
 
 
-def _spell(watch: tuple[Secret, ...]) -> tuple[bytes, ...]:
+@lru_cache(maxsize=64)  # the same credential is on request after request
+def _spell(texts: tuple[str, ...]) -> tuple[bytes, ...]:
     """Return every spelling looked for, longest first, so that no blank leaves part of a longer one."""
     needles: set[bytes] = set()
-    for secret in watch:
-        text = secret.reveal()
+    for text in texts:
         raw = text.encode("latin-1", "replace")
         if not raw:
             continue
         needles.add(raw)
-        spellings = {quote(text, safe="").encode(), json.dumps(text)[1:-1].encode(), *_in_base64(raw)}
+        escaped = json.dumps(text)[1:-1]
+        spellings = {escaped.encode(), escaped.replace("/", "\\/").encode(), *_in_percent(text), *_in_base64(raw)}
         needles |= {each for each in spellings if len(each) >= _SHORTEST}
     return tuple(sorted(needles, key=len, reverse=True))
+
+
+def _in_percent(text: str) -> Iterator[bytes]:
+    """Yield the percent-encoded text with upper-case digits and with lower-case ones (RFC 3986 2.1)."""
+    quoted = quote(text, safe="")
+    yield quoted.encode()
+    yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted).encode()
 
 
 def _in_base64(raw: bytes) -> Iterator[bytes]:
