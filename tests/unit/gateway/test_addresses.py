@@ -83,7 +83,7 @@ def test_a_public_address_behind_a_translator_is_dialled(form: str, inner: str) 
     assert refusal(AddressPolicy(), form.format(inner)) is None
 
 
-@pytest.mark.parametrize("metadata", sorted(METADATA, key=int), ids=str)
+@pytest.mark.parametrize("metadata", sorted(METADATA, key=str), ids=str)
 def test_metadata_is_never_dialled(metadata: IPv4Address | IPv6Address) -> None:
     """Not when every range is open, not by an operator's redirection, not in any wrapping (A08)."""
     policy = AddressPolicy(allowed=EVERYTHING)
