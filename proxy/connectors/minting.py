@@ -20,7 +20,7 @@ from proxy.model.reason import Reason
 
 _MINT_TIME: Final = 8.0
 _MARGIN: Final = timedelta(seconds=60)
-"""A credential this close to its end is not put on a request that may take a while."""
+"""A credential this close to its end, or in the last quarter of a short life, is not put on a request."""
 _EARLY: Final = timedelta(minutes=5)
 _REMEMBER_FAILURE: Final = timedelta(seconds=2)
 _MAXIMUM: Final = 10_000
@@ -33,6 +33,8 @@ class _Slot:
     """What is known for one session and grant."""
 
     credential: Credential | None = None
+    life: timedelta = timedelta()
+    """How long the credential was to live when it arrived; issuers may give less than was asked for."""
     minting: asyncio.Task[Credential] | None = None
     failure: CredentialError | None = None
     failed_at: datetime | None = None
@@ -59,27 +61,33 @@ class CredentialMinter:
     async def mint(self, request: MintRequest) -> Credential:
         """Return a live credential of this session for this grant. Raises CredentialError."""
         key = (request.session_id, request.grant.key)
-        slot = self._slots.get(key)
-        if slot is None:
-            if len(self._slots) >= self._maximum:
-                raise CredentialError("too many credentials are held")
-            slot = self._slots[key] = _Slot()
         now = self._clock.now()
+        slot = self._slots.get(key) or self._new_slot(key, now)
         current = slot.credential
         if current is not None:
-            if _lives(current, now, _early(request)):
+            if _lives(current, now, min(_EARLY, slot.life / 3)):
                 return current
-            if not _lives(current, now, min(_MARGIN, request.grant.lifetime / 4)):
+            if not _lives(current, now, min(_MARGIN, slot.life / 4)):
                 current = slot.credential = None
         if slot.minting is None:
-            if slot.failure is not None and slot.failed_at is not None and now - slot.failed_at < _REMEMBER_FAILURE:
+            failure = slot.failure
+            if failure is not None and slot.failed_at is not None and now - slot.failed_at < _REMEMBER_FAILURE:
                 if current is not None:
                     return current
-                raise slot.failure
+                raise CredentialError(str(failure), failure.reason)
             slot.minting = asyncio.ensure_future(self._fetch(request, key, slot))
             slot.minting.add_done_callback(_retrieve)  # nobody may be waiting for a successor
         # A credential that still lives is used while its successor is fetched in the background.
-        return current if current is not None else await asyncio.shield(slot.minting)
+        return current if current is not None else await _outcome(slot.minting)
+
+    def _new_slot(self, key: _Key, now: datetime) -> _Slot:
+        if len(self._slots) >= self._maximum:
+            for each in [each for each, slot in self._slots.items() if _is_spent(slot, now)]:
+                del self._slots[each]
+        if len(self._slots) >= self._maximum:
+            raise CredentialError("too many credentials are held")
+        slot = self._slots[key] = _Slot()
+        return slot
 
     async def drop(self, session_id: str) -> Sequence[Credential]:
         """Forget every credential of a session and stop fetching new ones; return what was dropped."""
@@ -104,7 +112,7 @@ class CredentialMinter:
         except JobgateError as caught:
             error = CredentialError(str(caught))
         else:
-            slot.credential, slot.failure = credential, None
+            slot.credential, slot.failure, slot.life = credential, None, _life(request, credential, self._clock.now())
             return credential
         finally:
             slot.minting = None
@@ -145,6 +153,21 @@ def _lives(credential: Credential, now: datetime, margin: timedelta) -> bool:
     return credential.expires_at is None or now + margin < credential.expires_at
 
 
-def _early(request: MintRequest) -> timedelta:
-    """How long before its end a successor is fetched: 5 minutes, of a short life a third."""
-    return min(_EARLY, request.grant.lifetime / 3)
+def _life(request: MintRequest, credential: Credential, now: datetime) -> timedelta:
+    return request.grant.lifetime if credential.expires_at is None else credential.expires_at - now
+
+
+def _is_spent(slot: _Slot, now: datetime) -> bool:
+    """Whether forgetting the slot loses nothing: no credential that lives, none on its way."""
+    return slot.minting is None and (slot.credential is None or not _lives(slot.credential, now, timedelta()))
+
+
+async def _outcome(minting: asyncio.Task[Credential]) -> Credential:
+    """Wait for what another request may wait for too. A mint that was dropped is a refusal, not a cancellation."""
+    try:
+        return await asyncio.shield(minting)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling() or not minting.cancelled():
+            raise
+        raise CredentialError("the session ended while the credential was minted", Reason.SESSION_EXPIRED) from None

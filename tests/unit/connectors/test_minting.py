@@ -1,0 +1,343 @@
+"""One credential per session and grant: minted once at a time, renewed early, never shared."""
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from proxy.connectors import minting
+from proxy.connectors.minting import CredentialMinter
+from proxy.connectors.parts import ScopeModel
+from proxy.model.authority import Authority
+from proxy.model.errors import CredentialError, JobgateError
+from proxy.model.grant import Credential, Edits, Grant, MintRequest, Secret
+from proxy.model.intent import RequestView
+from proxy.model.reason import Reason
+from tests.fakes.clock import FixedClock
+
+NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+VIEW = RequestView(
+    method="GET", scheme="https", authority=Authority("a.test", 443), path="/", query=None, headers=(), body_length=0
+)
+
+
+class CountingScope(ScopeModel):
+    label: str = "x"
+
+
+class CountingConnector:
+    """Mints a new secret each time; waits at `gate`, fails with `fault`, and lets `life` be chosen."""
+
+    name: ClassVar[str] = "counting"
+    Scope: ClassVar[type[BaseModel]] = CountingScope
+
+    def __init__(self, clock: FixedClock) -> None:
+        self.clock = clock
+        self.calls: list[MintRequest] = []
+        self.gate: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
+        self.fault: BaseException | None = None
+        self.life: timedelta | None = HOUR
+
+    def check(self, view: RequestView, scope: CountingScope) -> bool:
+        return scope.label == "digest"
+
+    async def mint(self, request: MintRequest, scope: CountingScope) -> Credential:
+        self.calls.append(request)
+        number = len(self.calls)
+        await self.gate()
+        if self.fault is not None:
+            raise self.fault
+        return Credential(
+            connector=self.name,
+            secrets={"token": Secret(f"{request.session_id}|{request.grant.key}|{number}")},
+            facts={},
+            fingerprint=f"{number:016x}",
+            expires_at=None if self.life is None else self.clock.now() + self.life,
+        )
+
+    def apply(self, view: RequestView, scope: CountingScope, credential: Credential, body_digest: str | None) -> Edits:
+        return Edits(put=(("x-token", credential.secrets["token"]), ("x-digest", str(body_digest))))
+
+
+class Setting:
+    """A minter over one counting connector and a clock that is moved by hand."""
+
+    def __init__(self, maximum: int = 100) -> None:
+        self.clock = FixedClock(NOW)
+        self.connector = CountingConnector(self.clock)
+        self.minter = CredentialMinter({"counting": self.connector}, self.clock, maximum)
+
+    async def mint(self, session: str = "s1", key: str = "g1", lifetime: timedelta = HOUR) -> Credential:
+        return await self.minter.mint(ask(session, key, lifetime))
+
+    async def text(self, session: str = "s1", key: str = "g1") -> str:
+        return (await self.mint(session, key)).secrets["token"].reveal()
+
+    async def settle(self) -> None:
+        """Let what runs in the background come to its end."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+def grant(key: str = "g1", lifetime: timedelta = HOUR, connector: str = "counting", **scope: Any) -> Grant:
+    return Grant(connector=connector, scope=scope, lifetime=lifetime, key=key)
+
+
+def ask(session: str = "s1", key: str = "g1", lifetime: timedelta = HOUR, **scope: Any) -> MintRequest:
+    return MintRequest(grant=grant(key, lifetime, **scope), session_id=session, labels={}, tokens={})
+
+
+async def test_a_storm_of_requests_is_one_mint() -> None:
+    """64 requests that wait for the same credential cause one call and get the same credential."""
+    setting = Setting()
+    opened = asyncio.Event()
+    setting.connector.gate = opened.wait
+    waiting = [asyncio.ensure_future(setting.mint()) for _ in range(64)]
+    await setting.settle()
+    opened.set()
+    minted = await asyncio.gather(*waiting)
+    assert len(setting.connector.calls) == 1
+    assert len({id(each) for each in minted}) == 1
+
+
+async def test_a_waiter_that_leaves_takes_nobody_along() -> None:
+    """Cancelling one request leaves the mint to the others."""
+    setting = Setting()
+    opened = asyncio.Event()
+    setting.connector.gate = opened.wait
+    first, second = (asyncio.ensure_future(setting.mint()) for _ in range(2))
+    await setting.settle()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    opened.set()
+    assert (await second).secrets["token"].reveal() == "s1|g1|1"
+    assert len(setting.connector.calls) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["s1", "s2", "s3", "s|g", "s"]), st.sampled_from(["g1", "g2", "g|s"])), max_size=40
+    )
+)
+def test_two_sessions_never_share(asked: list[tuple[str, str]]) -> None:
+    """Whatever is asked for at the same time, each request gets its own session's credential for its own grant."""
+
+    async def run() -> None:
+        setting = Setting()
+        texts = await asyncio.gather(*(setting.text(session, key) for session, key in asked))
+        assert [text.rpartition("|")[0] for text in texts] == [f"{session}|{key}" for session, key in asked]
+        assert len(setting.connector.calls) == len(set(asked))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "life, still_used, renewed, refused",
+    [
+        (HOUR, timedelta(minutes=54), timedelta(minutes=56), timedelta(minutes=59, seconds=30)),
+        (timedelta(minutes=1), timedelta(seconds=39), timedelta(seconds=41), timedelta(seconds=46)),
+        (timedelta(hours=12), timedelta(hours=11), timedelta(hours=11, minutes=56), timedelta(hours=12)),
+    ],
+)
+async def test_a_successor_is_fetched_while_the_old_one_serves(
+    life: timedelta, still_used: timedelta, renewed: timedelta, refused: timedelta
+) -> None:
+    """Early in its last part of life the old credential still serves; near its end nobody gets it any more.
+
+    `life` is what the issuer gave, less or more than the hour the rule asked for.
+    """
+    setting = Setting()
+    setting.connector.life = life
+    assert await setting.text() == "s1|g1|1"
+    setting.clock.advance(still_used)
+    assert await setting.text() == "s1|g1|1"
+    assert len(setting.connector.calls) == 1
+    setting.clock.advance(renewed - still_used)
+    assert await setting.text() == "s1|g1|1"
+    await setting.settle()
+    assert await setting.text() == "s1|g1|2"
+    setting.clock.advance(refused)
+    assert await setting.text() == "s1|g1|3"
+
+
+async def test_a_failing_renewal_is_not_felt_while_the_old_one_lives() -> None:
+    """Requests go on with the old credential until its end; then they learn of the failure."""
+    setting = Setting()
+    await setting.mint()
+    setting.connector.fault = CredentialError("issuer down")
+    setting.clock.advance(timedelta(minutes=56))
+    for _ in range(5):
+        assert await setting.text() == "s1|g1|1"
+        await setting.settle()
+    assert len(setting.connector.calls) == 2
+    setting.clock.advance(timedelta(minutes=4))
+    with pytest.raises(CredentialError, match="issuer down"):
+        await setting.mint()
+
+
+async def test_a_failure_is_remembered_for_a_moment_only() -> None:
+    """A storm after a failure is no storm at the issuer; two seconds later it is asked again."""
+    setting = Setting()
+    setting.connector.fault = CredentialError("no", Reason.CREDENTIAL_REFUSED)
+    for _ in range(10):
+        with pytest.raises(CredentialError, match="no") as caught:
+            await setting.mint()
+        assert caught.value.reason is Reason.CREDENTIAL_REFUSED
+    assert len(setting.connector.calls) == 1
+    assert (await asyncio.gather(setting.mint("s2"), return_exceptions=True))[0] is not None
+    setting.clock.advance(timedelta(seconds=2))
+    setting.connector.fault = None
+    assert await setting.text() == "s1|g1|3"
+
+
+@pytest.mark.parametrize(
+    "fault, reason",
+    [
+        (CredentialError("x", Reason.CREDENTIAL_REFUSED), Reason.CREDENTIAL_REFUSED),
+        (JobgateError("x"), Reason.CREDENTIAL_UNAVAILABLE),
+        (TimeoutError(), Reason.CREDENTIAL_UNAVAILABLE),
+    ],
+)
+async def test_every_fault_is_a_credential_error(fault: Exception, reason: Reason) -> None:
+    """Refused stays refused; what failed otherwise is unavailable."""
+    setting = Setting()
+    setting.connector.fault = fault
+    with pytest.raises(CredentialError) as caught:
+        await setting.mint()
+    assert caught.value.reason is reason
+
+
+async def test_a_fault_of_ours_is_not_hidden_and_not_kept() -> None:
+    """A connector's own bug reaches the guard, and the next request tries anew."""
+    setting = Setting()
+    setting.connector.fault = RuntimeError("bug")
+    with pytest.raises(RuntimeError):
+        await setting.mint()
+    setting.connector.fault = None
+    assert await setting.text() == "s1|g1|2"
+
+
+async def test_an_issuer_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mint ends on its own, and those who wait learn why."""
+    monkeypatch.setattr(minting, "_MINT_TIME", 0.01)
+    setting = Setting()
+    setting.connector.gate = asyncio.Event().wait
+    with pytest.raises(CredentialError, match="did not answer in time"):
+        await setting.mint()
+
+
+@pytest.mark.parametrize("life", [timedelta(), timedelta(seconds=-5)])
+async def test_a_credential_that_arrives_expired_is_refused(life: timedelta) -> None:
+    """It is neither used nor kept."""
+    setting = Setting()
+    setting.connector.life = life
+    with pytest.raises(CredentialError, match="expired when it arrived"):
+        await setting.mint()
+    assert list(await setting.minter.drop("s1")) == []
+
+
+async def test_a_credential_without_an_end_is_kept() -> None:
+    """None means that it does not expire."""
+    setting = Setting()
+    setting.connector.life = None
+    await setting.mint()
+    setting.clock.advance(timedelta(days=400))
+    assert await setting.text() == "s1|g1|1"
+
+
+async def test_dropping_forgets_one_session_only() -> None:
+    """What was held for the session is returned and gone; other sessions keep theirs."""
+    setting = Setting()
+    await asyncio.gather(setting.mint("s1", "g1"), setting.mint("s1", "g2"), setting.mint("s2", "g1"))
+    dropped = await setting.minter.drop("s1")
+    assert {each.secrets["token"].reveal().rpartition("|")[0] for each in dropped} == {"s1|g1", "s1|g2"}
+    assert list(await setting.minter.drop("s1")) == []
+    assert len(setting.connector.calls) == 3
+    await setting.mint("s2", "g1")
+    assert len(setting.connector.calls) == 3
+
+
+async def test_dropping_while_minting_is_a_refusal_to_those_who_wait() -> None:
+    """They are told that the session ended, they are not cancelled; nothing is kept of the mint."""
+    setting = Setting()
+    setting.connector.gate = asyncio.Event().wait
+    waiting = [asyncio.ensure_future(setting.mint()) for _ in range(3)]
+    await setting.settle()
+    assert list(await setting.minter.drop("s1")) == []
+    for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(outcome, CredentialError)
+        assert outcome.reason is Reason.SESSION_EXPIRED
+    assert list(await setting.minter.drop("s1")) == []
+
+
+async def test_a_mint_that_outlives_its_session_is_thrown_away() -> None:
+    """A connector that does not mind being cancelled still gets nothing kept."""
+    setting = Setting()
+    opened = asyncio.Event()
+
+    async def stubborn() -> None:
+        try:
+            await opened.wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+
+    setting.connector.gate = stubborn
+    waiting = asyncio.ensure_future(setting.mint())
+    await setting.settle()
+    await setting.minter.drop("s1")
+    with pytest.raises(CredentialError) as caught:
+        await waiting
+    assert caught.value.reason is Reason.SESSION_EXPIRED
+    assert list(await setting.minter.drop("s1")) == []
+
+
+async def test_the_number_of_held_credentials_is_bounded() -> None:
+    """When all places are taken a new session is refused; what has expired makes room."""
+    setting = Setting(maximum=2)
+    await asyncio.gather(setting.mint("s1"), setting.mint("s2"))
+    with pytest.raises(CredentialError, match="too many"):
+        await setting.mint("s3")
+    assert await setting.text("s1") == "s1|g1|1"
+    setting.clock.advance(HOUR)
+    assert await setting.text("s3") == "s3|g1|3"
+
+
+async def test_unknown_connectors_and_scopes_are_refused() -> None:
+    """A grant that no connector can serve is a refusal, for check, mint and apply alike."""
+    setting = Setting()
+    unknown = MintRequest(grant=grant(connector="none"), session_id="s", labels={}, tokens={})
+    with pytest.raises(CredentialError, match="no connector is called none"):
+        await setting.minter.mint(unknown)
+    with pytest.raises(CredentialError, match="not valid"):
+        await setting.minter.mint(ask(surprise=1))
+    with pytest.raises(CredentialError):
+        setting.minter.check(VIEW, grant(connector="none"))
+
+
+async def test_check_and_apply_reach_the_connector_with_its_scope() -> None:
+    """The scope is validated once per grant and handed on; the digest too."""
+    setting = Setting()
+    assert setting.minter.check(VIEW, grant("a", label="digest")) is True
+    assert setting.minter.check(VIEW, grant("b", label="other")) is False
+    edits = setting.minter.apply(VIEW, grant("b", label="other"), await setting.mint(), "abc")
+    assert edits.put[1] == ("x-digest", "abc")
+
+
+async def test_no_secret_shows_in_what_is_raised_or_printed() -> None:
+    """Neither a credential nor the minter that holds it can be printed into giving its secret out."""
+    setting = Setting()
+    credential = await setting.mint("planted-secret")
+    setting.connector.fault = CredentialError("refused")
+    with pytest.raises(CredentialError) as caught:
+        await setting.mint("planted-secret", "g2")
+    shown = [repr(credential), str(credential), repr(setting.minter._slots), *traceback.format_exception(caught.value)]
+    assert not any("planted-secret|" in each for each in shown)
