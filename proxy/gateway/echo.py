@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from base64 import b64encode, urlsafe_b64encode
+from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
@@ -24,6 +25,8 @@ _SHORTEST: Final = 8
 """Encoded spellings shorter than this would be found in anything."""
 _FREE: Final = 64 * 1024 * 1024
 _RATIO: Final = 256
+_WAITING: Final = 1024 * 1024
+"""Compressed bytes that may wait for the next to say whether they began a secret; empty blocks say nothing for ever."""
 _COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 
@@ -37,6 +40,7 @@ class EchoGuard:
         self._kept = b""
         self._covered = 0  # so many of the first kept bytes belong to a secret that is already complete
         self._inflater = _Inflater() if coding in _COMPRESSED else None
+        self._held: deque[tuple[bytes, int]] = deque()  # compressed pieces, and how much text there was after each
         self.hits = 0
         self.is_blind = coding not in _COMPRESSED and coding != "identity"
 
@@ -51,8 +55,7 @@ class EchoGuard:
         if self.is_blind or not self._needles:
             return chunk
         if self._inflater is not None:
-            self._read_compressed(chunk)
-            return chunk
+            return self._read_compressed(self._inflater, chunk)
         content = self._kept + chunk if self._kept else chunk
         spans = self._spans(content, len(self._kept))
         passing = len(content) - self._unfinished(content)
@@ -65,7 +68,9 @@ class EchoGuard:
         """Return what was held back for the longest secret; a shorter one in it is blanked."""
         kept, self._kept = self._kept, b""
         if self._inflater is not None:
-            return b""
+            held = b"".join(piece for piece, _ in self._held)
+            self._held.clear()
+            return held
         return _blanked(kept, self._spans(kept, len(kept)), self._covered)
 
     def _spans(self, content: bytes, seen: int) -> list[tuple[int, int]]:
@@ -100,14 +105,22 @@ class EchoGuard:
                 at = content.find(needle[:1], at + 1)
         return longest
 
-    def _read_compressed(self, chunk: bytes) -> None:
-        assert self._inflater is not None  # noqa: S101 - for the type checker; feed asked
-        for plain in self._inflater.read(chunk):
+    def _read_compressed(self, inflater: "_Inflater", chunk: bytes) -> bytes:
+        """Pass pieces on once all they say is known to begin no secret: all but its last letter would do."""
+        for plain in inflater.read(chunk):
             content = self._kept + plain
             if any(needle in content for needle in self._needles):
                 self.hits += 1
                 raise ProtocolError("the response repeats the credential, compressed", Reason.CREDENTIAL_ECHO)
-            self._kept = content[-self._longest + 1 :] if self._longest > 1 else b""
+            self._kept = content[len(content) - self._unfinished(content) :]
+        self._held.append((chunk, inflater.given))
+        harmless = inflater.given - len(self._kept)
+        passing = []
+        while self._held and self._held[0][1] <= harmless:
+            passing.append(self._held.popleft()[0])
+        if sum(len(piece) for piece, _ in self._held) > _WAITING:
+            raise ProtocolError("the response's compression says nothing for too long", Reason.UPSTREAM_MALFORMED)
+        return b"".join(passing)
 
 
 class _Inflater:
@@ -116,7 +129,7 @@ class _Inflater:
     def __init__(self) -> None:
         self._engine: zlib._Decompress | None = None
         self._taken = 0
-        self._given = 0
+        self.given = 0
 
     def read(self, chunk: bytes) -> Iterator[bytes]:
         self._taken += len(chunk)
@@ -128,8 +141,8 @@ class _Inflater:
                 plain = self._engine.decompress(chunk, _PIECE)
             except zlib.error:
                 raise ProtocolError("the response's compression is broken", Reason.UPSTREAM_MALFORMED) from None
-            self._given += len(plain)
-            if self._given > _FREE and self._given > _RATIO * self._taken:
+            self.given += len(plain)
+            if self.given > _FREE and self.given > _RATIO * self._taken:
                 raise ProtocolError("the response inflates without measure", Reason.UPSTREAM_MALFORMED)
             yield plain
             chunk = self._engine.unused_data if self._engine.eof else self._engine.unconsumed_tail

@@ -11,6 +11,8 @@ from proxy.model.errors import ProtocolError
 from proxy.model.reason import Reason
 
 MAX_HELLO: Final = 32 * 1024
+MAX_RECORDS: Final = 256
+"""Four times what the largest hello needs in the smallest fragments TLS can agree on, 512 bytes (RFC 6066 4)."""
 _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = 1
 _SERVER_NAME: Final = 0
@@ -44,9 +46,11 @@ def read_hello(buffer: bytes) -> Hello | None:
 def _read_handshake(buffer: bytes) -> bytes | None:
     """Join the records that carry the hello and return its body, None while incomplete."""
     body = bytearray()
-    declared = 0
-    at = 0
+    declared = records = at = 0
     while len(buffer) - at >= 5:
+        records += 1
+        if records > MAX_RECORDS:  # one byte in each, sent one by one, would cost more to join than to send
+            raise _refused("the ClientHello is cut into too many records")
         if buffer[at] != _HANDSHAKE or buffer[at + 1] != 3:
             raise _refused("this is not TLS")
         length = int.from_bytes(buffer[at + 3 : at + 5])
