@@ -151,7 +151,7 @@ def _print_report(report: str, records: list[dict[str, Any]]) -> None:
     if report != "table":
         return
     rows = _rows(records)
-    console = Console(file=sys.stderr)
+    console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else 200)
     allowed = sum(row.record.get("effect") == "allow" for row in rows)
     console.print(f"\njobgate: {len(rows)} flows, {allowed} allowed, {len(rows) - allowed} denied", highlight=False)
     if rows:

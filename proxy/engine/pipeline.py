@@ -67,6 +67,7 @@ class Engine:
         self._open: dict[str, _OpenFlow] = {}
         self._recorded: set[tuple[str, str]] = set()
         self._who: dict[str, dict[str, Fact]] = {}
+        self._labels: dict[str, dict[str, str]] = {}
 
     @property
     def open_flows(self) -> int:
@@ -77,6 +78,7 @@ class Engine:
         """Drop what is remembered of a closed session."""
         self._recorded = {pair for pair in self._recorded if pair[0] != session_id}
         self._who.pop(session_id, None)
+        self._labels.pop(session_id, None)
 
     async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
         """Return the session of a proxy password, or of the sidecar's own job when there is none."""
@@ -203,11 +205,14 @@ class Engine:
         return None
 
     async def _mint(self, session: Session, grant: Grant) -> Credential:
+        labels = self._labels.get(session.id)
+        if labels is None:
+            labels = self._labels[session.id] = records.job_labels(session.job)
         credential = await self._parts.minter.mint(
             MintRequest(
                 grant=grant,
                 session_id=session.id,
-                labels=records.job_labels(session.job),
+                labels=labels,
                 tokens=session.tokens,
             )
         )
