@@ -75,13 +75,17 @@ async def read_secret(source: SecretSource) -> Secret:
 
 def _read_file(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o007:
+        with open(path, "rb", opener=_open_now) as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o007:
                 raise CredentialError(f"the file {path} can be read by everybody; run `chmod o= {path}`")
-            return file.read(_LIMIT + 1)
+            return file.read(_LIMIT + 1) or b""
     except OSError as error:
         raise CredentialError(f"the file {path} cannot be read: {error.strerror}") from None
+
+
+def _open_now(path: str, mode: int) -> int:
+    """Open without waiting: a pipe that nobody writes to is empty, not a thread that never ends."""
+    return os.open(path, mode | os.O_NONBLOCK)
 
 
 async def _run(command: tuple[str, ...]) -> bytes:
@@ -100,7 +104,7 @@ async def _run(command: tuple[str, ...]) -> bytes:
     try:
         async with asyncio.timeout(_COMMAND_TIME):
             assert child.stdout is not None  # noqa: S101 - asked for above
-            output = await child.stdout.read(_LIMIT + 1)
+            output = await _read_all(child.stdout)
             code = await child.wait() if len(output) <= _LIMIT else 0
     except TimeoutError:
         raise CredentialError(f"the command {command[0]} took longer than {_COMMAND_TIME:.0f} s") from None
@@ -113,6 +117,14 @@ async def _run(command: tuple[str, ...]) -> bytes:
     return output
 
 
+async def _read_all(stream: asyncio.StreamReader) -> bytes:
+    """Read to the end, or a little past the limit: programs write in as many pieces as they like."""
+    output = bytearray()
+    while len(output) <= _LIMIT and (piece := await stream.read(_LIMIT)):
+        output += piece
+    return bytes(output)
+
+
 def _read_aws_secret(source: AwsSecret) -> bytes:
     answer = _call_aws("secretsmanager", source.region, "get_secret_value", SecretId=source.id)
     text = answer.get("SecretString")
@@ -122,7 +134,9 @@ def _read_aws_secret(source: AwsSecret) -> bytes:
         value = json.loads(text or "")[source.key]
     except (ValueError, KeyError, TypeError):
         raise CredentialError("the AWS secret is no JSON object with that key") from None
-    return str(value).encode()
+    if not isinstance(value, str):
+        raise CredentialError("the AWS secret's value under that key is no text")
+    return value.encode()
 
 
 def _read_aws_parameter(source: AwsParameter) -> bytes:

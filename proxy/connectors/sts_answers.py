@@ -80,10 +80,14 @@ def _find_code(body: bytes) -> str | None:
 
 
 def _parse(body: bytes) -> ET.Element | None:
-    if b"<!" in body:  # no document type, no entities: nothing STS sends has them
+    try:
+        text = body.decode("utf-8")  # in another encoding the next line would overlook what it looks for
+    except UnicodeDecodeError:
+        return None
+    if "<!" in text:  # no document type, no entities: nothing STS sends has them
         return None
     try:
-        return ET.fromstring(body)  # noqa: S314 - entities were refused above, size by the caller
+        return ET.fromstring(text)  # noqa: S314 - entities were refused above, size by the caller
     except ET.ParseError:
         return None
 

@@ -22,6 +22,9 @@ _GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _TYPES: Final = "urn:ietf:params:oauth:token-type:"
 _ERROR: Final = re.compile(r"[a-z_]{1,64}")
 _LONGEST: Final = 86_400
+_UNSAID: Final = 60
+"""Without expires_in nothing is known: believe the token for a minute, then ask again."""
+_ISSUED: Final = re.compile(r"urn:[a-z0-9:_-]{1,100}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,16384}")  # RFC 6750 2.1, b64token
 
 
@@ -134,25 +137,28 @@ class TokenExchangeConnector:
             raise CredentialError(f"token endpoint: status {answer.status}")
         found = _parse(answer.body)
         if answer.status != 200:
-            code = found.get("error")
+            code = None if found is None else found.get("error")
             named = code if isinstance(code, str) and _ERROR.fullmatch(code) else f"status {answer.status}"
             raise CredentialError(f"token endpoint: {named}", Reason.CREDENTIAL_REFUSED)
+        if found is None:
+            raise CredentialError("token endpoint: the answer is no JSON object")
         token, lifetime = found.get("access_token"), found.get("expires_in")
         if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
             raise CredentialError("token endpoint: the answer holds no usable access_token")
         if str(found.get("token_type")).lower() != "bearer":
             raise CredentialError("token endpoint: the token is not a bearer token")
-        if isinstance(lifetime, bool) or not isinstance(lifetime, int | None) or not 0 < (lifetime or 60) <= _LONGEST:
+        if lifetime is None:
+            lifetime = _UNSAID
+        if isinstance(lifetime, bool) or not isinstance(lifetime, int) or not 0 < lifetime <= _LONGEST:
             raise CredentialError("token endpoint: expires_in is not a number of seconds within a day")
         issued = found.get("issued_token_type")
         if scope.requested_token_type is not None and issued != _TYPES + scope.requested_token_type:
             raise CredentialError("token endpoint: another type of token than was asked for")
-        # Without expires_in nothing is known: believe it for a minute, then ask again.
-        seconds = min(timedelta(seconds=lifetime or 60), request.grant.lifetime)
+        seconds = min(timedelta(seconds=lifetime), request.grant.lifetime)
         return Credential(
             connector=self.name,
             secrets={"token": Secret(token)},
-            facts=recordable({"endpoint": scope.endpoint, "issued_token_type": issued}),
+            facts=recordable({"endpoint": scope.endpoint, "issued_token_type": _recorded_type(issued)}),
             fingerprint=fingerprint(token),
             expires_at=self._parts.clock.now() + seconds,
         )
@@ -167,11 +173,14 @@ async def _identify(client: ClientAuth, form: list[tuple[str, str]], headers: di
     headers["authorization"] = Secret(f"Basic {b64encode(pair.encode()).decode()}")
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _recorded_type(issued: object) -> str | None:
+    """Return the type as records may show it: a plain URN, never whatever else an endpoint puts there."""
+    return issued if isinstance(issued, str) and _ISSUED.fullmatch(issued) else None
+
+
+def _parse(body: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise CredentialError("token endpoint: the answer is no JSON object")
-    return found
+        return None
+    return found if isinstance(found, dict) else None
