@@ -100,7 +100,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await world.local.close()
         await world.tcp.close()
         await world.keys.close()
-        await world.outbound.close()
 
 
 @pytest.mark.parametrize("tcp", [False, True])

@@ -50,7 +50,6 @@ async def cache_of(issuer: Issuer, timer: Timer, **changes: Any) -> AsyncIterato
         yield cache
     finally:
         await cache.close()
-        await outbound.close()
 
 
 def fetches(issuer: Issuer) -> int:
@@ -210,7 +209,6 @@ async def test_a_slow_issuer_is_given_up(issuer: Issuer) -> None:
     with pytest.raises(IssuerError, match="in time"):
         await cache.keys(issuer.url, None)
     await cache.close()
-    await outbound.close()
 
 
 @pytest.mark.parametrize("address", ["http://{}/keys", "https://localhost:1/keys", "https://user@{}/keys"])
@@ -237,7 +235,6 @@ async def test_an_untrusted_certificate_yields_no_keys(issuer: Issuer) -> None:
         cache = JwksCache(outbound, [trusted(issuer.url)], timer=Timer())
         with pytest.raises(IssuerError, match="cannot be reached"):
             await cache.keys(issuer.url, "key-1")
-        await outbound.close()
 
 
 async def test_issuers_do_not_share_fate_or_keys(issuer: Issuer, authority: trustme.CA) -> None:
@@ -253,7 +250,6 @@ async def test_issuers_do_not_share_fate_or_keys(issuer: Issuer, authority: trus
             with pytest.raises(IssuerError):
                 await cache.keys(name, "key-1")
         await cache.close()
-        await outbound.close()
 
 
 async def test_a_caller_that_gives_up_does_not_stop_the_fetch() -> None:
@@ -319,4 +315,3 @@ async def test_public_issuers_are_reached_by_name(authority: trustme.CA) -> None
         outbound = Outbound(issuer.trust, {"agent.buildkite.com:443": Authority("127.0.0.1", issuer.port)})
         cache = JwksCache(outbound, [trusted(name, provider="buildkite")], timer=Timer())
         assert (await cache.keys(name, "key-1")).keys
-        await outbound.close()
