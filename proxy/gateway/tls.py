@@ -11,18 +11,20 @@ import ssl
 import stat
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from mitmproxy import certs
 
-from proxy.gateway.authorities import check_authority
+from proxy.gateway.authorities import check_accepted, check_authority
 from proxy.model.authority import parse_host
 from proxy.model.errors import ConfigError, ProtocolError
 
@@ -32,6 +34,9 @@ BUNDLE_FILE: Final = "bundle.pem"
 KEY_LOG_VARIABLES: Final = ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE")
 _CA_BITS: Final = 2048
 _CONTEXTS: Final = 512
+_RENEWED_AFTER: Final = 7 * 24 * 3600.0
+"""Seconds; far below the life of a leaf, so that a proxy that runs for a year never shows an expired one."""
+_SAMPLE: Final = "jobgate.invalid"
 
 
 def refuse_key_logging(environ: Mapping[str, str]) -> None:
@@ -70,9 +75,11 @@ class CertificateAuthority:
             raise ConfigError(f"ca.certificate: {certificate_path} cannot be read: {error.strerror}") from None
         except ValueError:
             raise ConfigError(f"ca.certificate: {certificate_path} holds no PEM certificate") from None
-        check_authority(chain[0], key, str(certificate_path))
+        check_authority(chain, key, str(certificate_path))
         sent = tuple(each for each in chain if each.issuer != each.subject)
-        return cls(certificate=chain[0], key=key, anchor=chain[-1], chain=sent)
+        ca = cls(certificate=chain[0], key=key, anchor=chain[-1], chain=sent)
+        check_accepted(LeafContexts(ca).context_for(_SAMPLE), _SAMPLE, ca.pem, str(certificate_path))
+        return ca
 
     @property
     def pem(self) -> bytes:
@@ -119,26 +126,31 @@ class _LeafIssuer:
 class LeafContexts:
     """A server context per host, made when a rule first lets a job ask for it, and kept for the last few hundred."""
 
-    def __init__(self, ca: CertificateAuthority, maximum: int = _CONTEXTS) -> None:
+    def __init__(
+        self, ca: CertificateAuthority, maximum: int = _CONTEXTS, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._ca = ca
         self._maximum = maximum
+        self._clock = clock
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._key_pem = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
+        self._contexts: OrderedDict[str, tuple[ssl.SSLContext, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._contexts)
 
     def context_for(self, host: str) -> ssl.SSLContext:
         """Return a context for exactly this canonical host, which refuses any other SNI (A01, A06)."""
-        context = self._contexts.get(host)
-        if context is not None:
+        now = self._clock()
+        known = self._contexts.get(host)
+        if known is not None and now - known[1] < _RENEWED_AFTER:
             self._contexts.move_to_end(host)
-            return context
+            return known[0]
         context = self._make_context(host)
-        self._contexts[host] = context
+        self._contexts[host] = context, now
+        self._contexts.move_to_end(host)
         if len(self._contexts) > self._maximum:
             self._contexts.popitem(last=False)
         return context
@@ -148,7 +160,7 @@ class LeafContexts:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(ALPN)
         context.num_tickets = 0  # a handshake is cheap here, and a ticket would outlive the decision it came from
-        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
         chain = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in self._ca.chain)
         with _in_memory(self._leaf(host) + chain + self._key_pem) as path:
             context.load_cert_chain(path)
@@ -171,12 +183,14 @@ def upstream_context(trust: Path | None, own: CertificateAuthority | None = None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(ALPN)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.hostname_checks_common_name = False  # RFC 9525 2: a name is in subjectAltName or nowhere
+    named = "the machine's trust store" if trust is None else f"upstream.trust: {trust}"
     try:
         context.load_verify_locations(cadata=(trust.read_bytes() if trust is not None else _public_roots()).decode())
-    except OSError as error:
-        raise ConfigError(f"upstream.trust: {trust} cannot be read: {error.strerror or error}") from None
     except (ssl.SSLError, ValueError):
-        raise ConfigError(f"upstream.trust: {trust} holds no PEM certificates") from None
+        raise ConfigError(f"{named} holds no PEM certificates; name a file of them in `upstream.trust`") from None
+    except OSError as error:
+        raise ConfigError(f"{named} cannot be read: {error.strerror}") from None
     if own is not None:
         mine = own.certificate.public_bytes(serialization.Encoding.DER)
         if mine in context.get_ca_certs(binary_form=True):
@@ -211,7 +225,7 @@ def _read_key(path: Path) -> Any:
             return serialization.load_pem_private_key(file.read(65_536), password=None)
     except OSError as error:
         raise ConfigError(f"ca.key: {path} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ConfigError(f"ca.key: {path} is not an unencrypted PEM private key") from None
 
 
