@@ -76,12 +76,12 @@ class Outbound:
                 return await self._call(call, target)
         except TimeoutError:
             raise OutboundError(f"{host} did not answer in time") from None
-        except h11.LocalProtocolError:
-            raise OutboundError(f"{host}: the call cannot be put as HTTP") from None
         except h11.RemoteProtocolError:
             raise OutboundError(f"{host} did not answer in HTTP") from None
         except ssl.SSLCertVerificationError as error:
             raise OutboundError(f"{host}: its certificate is not accepted ({error.verify_message})") from None
+        except (h11.LocalProtocolError, UnicodeError):
+            raise OutboundError(f"{host}: the call cannot be put as HTTP") from None
         except (OSError, EOFError) as error:
             raise OutboundError(f"{host} cannot be reached: {type(error).__name__}") from None
 
@@ -143,11 +143,13 @@ async def _receive(connection: h11.Connection, reader: asyncio.StreamReader, cal
 
 
 def _read_url(url: str) -> _Target:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         authority = parse_authority(parts.netloc, 443)
     except ProtocolError as error:
         raise OutboundError(f"not a URL that can be called: {error}") from None
+    except ValueError:
+        raise OutboundError("not a URL that can be called: its host has no form") from None
     if parts.scheme != "https":
         raise OutboundError(f"{authority.host}: only https is called")
     path = parts.path or "/"
