@@ -176,17 +176,20 @@ def load_settings(file: Path | None, environ: Mapping[str, str], arguments: Mapp
     raw: dict[str, Any] = {} if located is None else _mapping(located, source)
     if source is not None:
         _anchor_paths(raw, source.parent)
+    origins: dict[tuple[str | int, ...], str] = {}
     for variable, path in ENVIRONMENT.items():
         if variable in environ:
             value: object = environ[variable]
             _put(raw, path, value.split(":") if path in _LISTS and isinstance(value, str) else value)
+            origins[path] = variable
     for name, value in arguments.items():
         if value is not None:
             _put(raw, tuple(name.split(".")), value)
+            origins[tuple(name.split("."))] = "command line"
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_explain(error, located, source)) from None
+        raise ConfigError(_explain(error, located, origins)) from None
 
 
 def connect_map(settings: Settings) -> dict[str, Authority]:
@@ -265,6 +268,11 @@ def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
             section = section.get(name) if isinstance(section, dict) else None
         if isinstance(section, dict) and last in section:
             section[last] = _anchored(section[last], folder)
+    identity = raw.get("identity")
+    others = identity.get("others") if isinstance(identity, dict) else None
+    for source in others if isinstance(others, list) else []:
+        if isinstance(source, dict) and "file" in source:
+            source["file"] = _anchored(source["file"], folder)
     control = raw.get("control")
     if isinstance(control, str) and not _is_tcp(control):
         raw["control"] = str(_anchored(control, folder))
@@ -294,15 +302,27 @@ def _put(raw: dict[str, Any], path: tuple[str, ...], value: object) -> None:
     *parents, last = path
     section = raw
     for name in parents:
-        section = section.setdefault(name, {})
+        # `audit:` may stand in a file with nothing behind it.
+        if not isinstance(section.get(name), dict):
+            section[name] = {}
+        section = section[name]
     section[last] = value
 
 
-def _explain(error: ValidationError, located: Located | None, source: Path | None) -> str:
+def _explain(error: ValidationError, located: Located | None, origins: Mapping[tuple[str | int, ...], str]) -> str:
     lines = []
     for fault in error.errors(include_url=False, include_input=False):
         path = tuple(part for part in fault["loc"] if isinstance(part, str | int))
         name = ".".join(str(part) for part in path) or "settings"
-        where = f"{source}:{located.line(path)}: " if located is not None and source is not None else ""
-        lines.append(f"{where}{name}: {fault['msg'].removeprefix('Value error, ')}")
+        said = "there is no such setting" if fault["type"] == "extra_forbidden" else fault["msg"]
+        said = said.removeprefix("Value error, ")
+        lines.append(f"{_origin(path, located, origins)}{name}: {said}; see docs/operating.md")
     return "\n".join(lines)
+
+
+def _origin(path: tuple[str | int, ...], located: Located | None, origins: Mapping[tuple[str | int, ...], str]) -> str:
+    """Return where a value was written: a variable, the command line, or file and line."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in origins:
+            return f"{origins[path[:length]]}: "
+    return "" if located is None else f"{located.name}:{located.line(path)}: "
