@@ -50,6 +50,13 @@ class EchoGuard:
         spans = self._spans(raw, 0)
         return _blanked(raw, spans, 0).decode("latin-1") if spans else text
 
+    def is_repeated(self, name: str) -> bool:
+        """Return whether a field's name, of which only lower case is left, repeats a secret; count it."""
+        raw = name.encode("latin-1", "replace")
+        found = any(needle.lower() in raw for needle in self._needles if len(needle) <= len(raw))
+        self.hits += found
+        return found
+
     def feed(self, chunk: bytes) -> bytes:
         """Return what may pass of the body so far. Raises ProtocolError to cut it (`credential-echo`)."""
         if self.is_blind or not self._needles:

@@ -6,7 +6,6 @@ Nothing is read ahead of a decision: bytes that come before our 200 are refused,
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import ssl
 from dataclasses import dataclass
@@ -302,6 +301,11 @@ class Connection:
         if not wire.lost:
             await wire.closed
 
+    def end_session(self, session_id: str) -> None:
+        """Cut what is under way for a session that has ended; the next question would be denied anyway."""
+        if self._session is not None and self._session.id == session_id and self._work is not None:
+            self._work.fail(ProtocolError("the session has ended", Reason.SESSION_EXPIRED))
+
     def _record_end(self) -> None:
         reason, detail = self._end
         end = ConnectionEnd(
@@ -335,7 +339,7 @@ def _read_presented(head: Head) -> Presented | None:
     if len(values) == 1 and scheme.lower() == "basic":
         try:
             user, _, password = base64.b64decode(worth, validate=True).decode("latin-1").partition(":")
-        except binascii.Error:
+        except ValueError:  # not base64, or not even ASCII
             user = password = ""
         if password or user:
             return Presented(secret=Secret(password or user))

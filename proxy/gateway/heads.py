@@ -101,6 +101,8 @@ class Response:
     fields: Headers
     framing: Framing
     keep_alive: bool
+    coding: str | None
+    """Content-Encoding as the upstream said it, also where `Connection` takes it from the job."""
 
 
 class _Witness:
@@ -325,7 +327,8 @@ def parse_response_head(raw: bytes, method: str) -> Response:
     kept = _end_to_end(fields, named, _RESPONSE_STRIPPED, _RESPONSE_PREFIXES)
     if framing.is_empty and lengths and (method == "HEAD" or status == 304):
         kept = (*kept, ("content-length", lengths[0]))  # says how long the body would have been
-    return Response(status, phrase or "", version, kept, framing, version == "1.1" and "close" not in named)
+    coding = ", ".join(value for name, value in fields if name == "content-encoding") or None
+    return Response(status, phrase or "", version, kept, framing, version == "1.1" and "close" not in named, coding)
 
 
 def forwardable_trailers(raw: bytes) -> Headers:

@@ -322,7 +322,7 @@ class Exchange:
     async def _break(self, clearance: Clearance, reason: Reason) -> bool:
         """Answer a failed exchange if no answer has begun, else hang up so that the job sees it was cut."""
         if self._relay is not None and self._relay.has_begun:
-            self._client.abort()
+            self._client.reset()
             return False
         denial = Denial(reason=reason, flow_id=clearance.flow_id, rule_ids=clearance.decision.rule_ids)
         if self._upload is not None:

@@ -25,9 +25,24 @@ _NEVER_ENCODED: Final = frozenset(b"/\\%;") | frozenset(range(0x20)) | {0x7F} | 
 _QUERY: Final = re.compile(r"[\x21\x22\x24-\x7e]*+")
 
 
-@lru_cache(maxsize=4096)
+_REMEMBERED: Final = 256
+
+
 def check_path(path: str) -> None:
     """Raise ProtocolError (`path-not-normal`) unless `path` is absolute and has one reading."""
+    # Paths come before anyone has said who they are: only short ones are remembered, so that memory stays small.
+    if len(path) <= _REMEMBERED:
+        _check_short(path)
+    else:
+        _check(path)
+
+
+@lru_cache(maxsize=4096)
+def _check_short(path: str) -> None:
+    _check(path)
+
+
+def _check(path: str) -> None:
     if not path.startswith("/"):
         raise _refused("it does not begin with a slash")
     segments = path[1:].split("/")

@@ -122,6 +122,8 @@ class Pump:
         if self.finished:
             return
         try:
+            if self._source.broken:
+                raise ProtocolError("the connection broke before the body's end", Reason.BODY_MALFORMED)  # noqa: TRY301
             self._decoder.end()
             payload = self._cleaner.finish() if self._cleaner is not None else b""
         except ProtocolError as error:

@@ -1,5 +1,7 @@
 """Bring one response to the job: strict fields, our own framing, watched for the credential we injected."""
 
+from dataclasses import replace
+
 from proxy.gateway.echo import EchoGuard
 from proxy.gateway.framing import CHUNKED, EMPTY, UNTIL_CLOSE, Framing, encode_chunk
 from proxy.gateway.heads import Request, Response, forwardable_trailers
@@ -56,11 +58,12 @@ class Relay:
             # A cookie obtained with our credential is a credential (C07).
             self._fields = tuple(pair for pair in self._fields if pair[0] != "set-cookie")
         if edits.watch:
-            coding = ", ".join(value for name, value in self._fields if name == "content-encoding") or None
-            if self._response.framing.is_empty:
-                coding = None
-            echo = self._echo = EchoGuard(edits.watch, coding)
-            self._fields = tuple((name, echo.clean_value(value)) for name, value in self._fields)
+            is_empty = self._response.framing.is_empty
+            echo = self._echo = EchoGuard(edits.watch, None if is_empty else self._response.coding)
+            if echo.is_blind:
+                raise ProtocolError("the response's coding cannot be searched", Reason.CREDENTIAL_ECHO)
+            self._fields = _clean(echo, self._fields)
+            self._response = replace(self._response, phrase=echo.clean_value(self._response.phrase))
 
     def begin(self, *, keep: bool) -> None:
         """Send the head, with what of the body is here already, in one write. Raises ProtocolError before any byte."""
@@ -127,6 +130,10 @@ class Relay:
     def _clean_trailers(self, raw: bytes) -> bytes:
         fields = forwardable_trailers(raw)
         if self._echo is not None:
-            echo = self._echo
-            fields = tuple((name, echo.clean_value(value)) for name, value in fields)
+            fields = _clean(self._echo, fields)
         return write_trailers(fields)
+
+
+def _clean(echo: EchoGuard, fields: Headers) -> Headers:
+    """Return fields with every value blanked; a field whose very name repeats a secret is left out."""
+    return tuple((name, echo.clean_value(value)) for name, value in fields if not echo.is_repeated(name))

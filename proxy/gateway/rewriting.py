@@ -16,6 +16,7 @@ from proxy.model.intent import Headers, RequestView
 from proxy.model.reason import Reason
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_QUERY: Final = re.compile(r'[!"$-~]*')
 _VALUE: Final = re.compile(r"[\t \x21-\x7e\x80-\xff]*")
 # The codings the echo guard can read; anything else could hide a credential from it.
 _READABLE: Final = frozenset({"gzip", "x-gzip", "deflate", "identity"})
@@ -31,6 +32,8 @@ def write_request(view: RequestView, edits: Edits, framing: Framing, *, expects_
     query = view.query if edits.query is None else edits.query
     if query is not None:
         target = f"{target}?{query}"
+    if edits.query is not None and _QUERY.fullmatch(edits.query) is None:
+        raise ProtocolError("an edited query cannot be written on the request line", Reason.CREDENTIAL_UNAVAILABLE)
     lines = [f"{view.method} {target} HTTP/1.1", f"host: {host_value(view.authority, view.scheme)}"]
     lines += [f"{name}: {value}" for name, value in _kept(view.headers, edits)]
     for name, worth in edits.put:

@@ -65,7 +65,9 @@ class Gateway:
         self._tick()
 
     def close_session(self, session_id: str) -> None:
-        """Close the upstream connections kept for a session that has ended."""
+        """End what a session that has ended still has under way, and close the upstream connections kept for it."""
+        for connection in list(self._tasks.values()):
+            connection.end_session(session_id)
         self._pool.close_session(session_id)
 
     async def drain(self, seconds: float) -> None:

@@ -5,6 +5,11 @@ from the side that is written to (`pause_writing`) to the side that is read from
 """
 
 import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import struct
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, cast
@@ -37,6 +42,7 @@ class Wire(asyncio.Protocol):
         "_scanned",
         "_waiter",
         "_write_waiter",
+        "broken",
         "buffer",
         "bytes_in",
         "bytes_out",
@@ -59,6 +65,7 @@ class Wire(asyncio.Protocol):
         self.buffer = b""
         self.eof = False
         self.lost = False
+        self.broken = False
         self.half_close = True
         self.source: Wire | None = None
         self.stalled_since: float | None = None
@@ -105,13 +112,15 @@ class Wire(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Note the end of what the other side sends; keep a plain connection open for our answer."""
         self.eof = True
+        self.broken = not _said_goodbye(self.transport.get_extra_info("ssl_object"))
         if self._reader is not None:
             self._reader.end()
         self._wake()
         return self.half_close
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Note that nothing can be sent or received any more."""
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that nothing can be sent or received any more. Without an end before it, the other side did not end."""
+        self.broken = self.broken or exc is not None or not self.eof
         self.lost = self.eof = True
         self.stalled_since = None
         if self._reader is not None:
@@ -237,6 +246,14 @@ class Wire(asyncio.Protocol):
         if not self.lost and self.transport is not None:
             self.transport.abort()
 
+    def reset(self) -> None:
+        """Close now with a reset, so that what was sent cannot be taken for the whole."""
+        endpoint = None if self.lost or self.transport is None else self.transport.get_extra_info("socket")
+        if endpoint is not None and endpoint.fileno() >= 0:
+            with socket.socket(fileno=os.dup(endpoint.fileno())) as twin, contextlib.suppress(OSError):
+                twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.abort()
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -244,3 +261,15 @@ class Wire(asyncio.Protocol):
     def _wake_writer(self) -> None:
         if self._write_waiter is not None and not self._write_waiter.done():
             self._write_waiter.set_result(None)
+
+
+def _said_goodbye(session: ssl.SSLObject | None) -> bool:
+    """Return whether TLS was ended by the other side itself, not by whoever sits on the wire (RFC 8446 6.1)."""
+    if session is None:
+        return True
+    try:
+        return session.read(1) == b""
+    except ssl.SSLZeroReturnError:
+        return True
+    except (ssl.SSLError, ValueError):
+        return False
