@@ -26,6 +26,7 @@ _LATER: Final = {
     "intent": "`intent` is not read by this version; say the same with `method` and `path`.",
     "intents": "`intent` is not read by this version; say the same with `method` and `path`.",
 }
+_ALPHABET: Final = "Lower-case letters, digits, `.`, `_` and `-`; at most 63."
 _SHAPES: Final = {
     "string_type": "text",
     "bool_type": "true or false",
@@ -92,6 +93,10 @@ def _explain(entry: Mapping[str, Any], model: type[BaseModel], prefix: Path) -> 
             return Fault(path=path, message=f"unknown key `{name}`", hint=hint, at_key=True)
         case "missing":
             return Fault(path=path[:-1], message=f"`{name}` is missing", hint=_described(model, loc))
+        case "string_pattern_mismatch":
+            # A connector's own fields say in their description what belongs there; ids and tags share one alphabet.
+            hint = _described(model, loc) if "credential" in prefix else _ALPHABET
+            return Fault(path=path, message=f"{_said(path)} cannot be {_shown(value)}", hint=hint)
         case "value_error":
             return Fault(path=path, message=f"{_shown(value)}: {entry['ctx']['error']}")
     return Fault(path=path, message=f"{_said(path)}: {entry['msg'][:1].lower()}{entry['msg'][1:]}")
@@ -109,8 +114,6 @@ def _describe_shape(kind: str, path: Path, entry: Mapping[str, Any]) -> tuple[st
             return f"{said} cannot be {_shown(value)}", suggest(str(value), known)
         case "empty" | "too_short" | "string_too_short":
             return f"{said} is empty or too short", "Fill it in, or leave the key out."
-        case "string_pattern_mismatch":
-            return f"{said} cannot be {_shown(value)}", "Lower-case letters, digits, `.`, `_` and `-`; at most 63."
     return None
 
 
