@@ -10,9 +10,9 @@ import pytest
 
 from proxy.engine.seam import Denial, Peer, Presented
 from proxy.engine.sessions import DeskLimits, DeskParts, OpenedSession, SessionDesk
-from proxy.model.errors import ConfigError, IssuerError
+from proxy.model.errors import AuditError, ConfigError, IssuerError
 from proxy.model.grant import Credential, Secret
-from proxy.model.identity import Session, TrustedIssuer, UnverifiedToken
+from proxy.model.identity import JobContext, Session, TrustedIssuer, UnverifiedToken
 from proxy.model.reason import Reason
 from proxy.model.record import Kind
 from tests.fakes import claims as shapes
@@ -464,3 +464,26 @@ def test_too_much_trust_is_refused_at_once() -> None:
     """A desk is not even built on an issuer without a bound claim."""
     with pytest.raises(ConfigError, match="`bound` is empty"):
         Bench(None, None, replace(TRUSTED, bound={}))
+
+
+async def test_a_local_session_says_that_nobody_verified_it() -> None:
+    """`exec`'s job is whoever its starter says it is: on record as unverified, the own session, gone at the ceiling."""
+    bench = Bench()
+
+    local = await bench.desk.open_local(JobContext(pipeline="web"))
+
+    assert await bench.desk.authenticate(None, PEER) is local
+    assert local.principal.provider == "local"
+    (facts,) = bench.facts(Kind.SESSION_OPENED)
+    assert facts == {"session": local.id, "provider": "local", "job": {"pipeline": "web"}, "verified": False}
+    assert local.expires_at == bench.desk.now() + timedelta(hours=12)
+
+
+async def test_a_local_session_that_cannot_be_recorded_is_none() -> None:
+    """Without a record there is no session, not even on one's own machine."""
+    bench = Bench(RecordingTrail(1))
+
+    with pytest.raises(AuditError):
+        await bench.desk.open_local(JobContext())
+
+    assert isinstance(await bench.desk.authenticate(None, PEER), Denial)
