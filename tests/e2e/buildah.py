@@ -119,9 +119,10 @@ def _fill(tree: Path, archive: Path) -> None:
     for library in (prefix / "lib").glob("libpython3*.so*"):
         shutil.copy2(library, local / "lib" / library.name, follow_symlinks=False)
     excluded = [f"--exclude={pattern}" for pattern in _WITHOUT]
-    packed = subprocess.Popen(["tar", "-C", str(prefix / "lib"), "-c", *excluded, "python3.13"], stdout=subprocess.PIPE)
-    subprocess.run(["tar", "-C", str(local / "lib"), "-x"], stdin=packed.stdout, check=True, timeout=60)
-    assert packed.wait(60) == 0
+    words = ["tar", "-C", str(prefix / "lib"), "-c", *excluded, "python3.13"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as packed:
+        subprocess.run(["tar", "-C", str(local / "lib"), "-x"], stdin=packed.stdout, check=True, timeout=120)
+    assert packed.returncode == 0
     (local / "lib" / "python3.13" / "site-packages").mkdir(exist_ok=True)
     _run("chroot", str(tree), "ldconfig")
     # The roots this machine trusts: its package registry may be behind a CA of its own.

@@ -125,7 +125,7 @@ def _started(folder: Path, image: str, settings: dict[str, object]) -> Iterator[
         words = buildah_words("run", "--isolation", "chroot", *volumes, name, "--", "jobgate", "run")
         program = subprocess.Popen(words, stdout=log, stderr=log)
         try:
-            for _ in range(600):
+            for _ in range(2400):  # two minutes: the machine may be building something else
                 if (folder / "run" / "control.sock").exists() or program.poll() is not None:
                     break
                 time.sleep(0.05)
@@ -174,7 +174,7 @@ def test_a_container_serves_a_job(image: str, tmp_path: Path) -> None:
     (folder / "etc" / "root.pem").write_bytes(root.certificate.read_bytes())
     try:
         with _started(folder, image, settings) as running:
-            health = running.run("jobgate", "health")
+            health = running.run("jobgate", "health", "--wait", "30")
             assert health.returncode == 0, health.stdout + health.stderr
             token = issuer.mint(issuer.add_job(), TokenWish(audience=AUDIENCE))
             secret = ControlClient(folder / "run" / "control.sock").open_session(token)["secret"]
