@@ -135,10 +135,14 @@ def test_contexts_are_kept_bounded_and_renewed(ca: CertificateAuthority) -> None
     assert leaves.context_for("a.example") is first
     assert leaves.context_for("b.example") is not second
 
+    kept = leaves.context_for("b.example")
+    now[0] = 6 * 24 * 3600.0
+    assert leaves.context_for("b.example") is kept
     now[0] = 8 * 24 * 3600.0
     renewed = leaves.context_for("b.example")
+    assert renewed is not kept
     assert leaves.context_for("b.example") is renewed
-    serials = {leaf_of(handshake(tls, ca.pem, "b.example")).serial_number for tls in (second, renewed)}
+    serials = {leaf_of(handshake(tls, ca.pem, "b.example")).serial_number for tls in (kept, renewed)}
     assert len(serials) == 2
     assert len(leaves) == 2
 
