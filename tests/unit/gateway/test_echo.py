@@ -196,7 +196,12 @@ def test_a_bomb_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"not gzip at all", b"\x1f\x8b\x08" + bytes(7) + b"\xff\xff", gzip.compress(b"x" * 99, mtime=0)[:-8] + b"12345678"]
+    "body",
+    [
+        b"not gzip at all",
+        b"\x1f\x8b\x08" + bytes(7) + b"\xff\xff",
+        gzip.compress(b"x" * 99, mtime=0)[:-8] + b"12345678",
+    ],
 )
 def test_broken_compression_is_cut(body: bytes) -> None:
     """What we cannot read, a lenient client might."""
