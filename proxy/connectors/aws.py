@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from proxy.connectors import sts_answers
 from proxy.connectors.aws_hosts import Endpoint, find_endpoint
 from proxy.connectors.parts import ConnectorParts, ScopeModel, fingerprint, recordable
-from proxy.connectors.sigv4 import Keys, Scope, payload_mode, query_names, read_inbound, sign, strip_presigned
+from proxy.connectors.sigv4 import Keys, Scope, payload_mode, read_inbound, sign, strip_presigned
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
 from proxy.model.grant import Credential, Edits, MintRequest, Secret
@@ -32,9 +32,12 @@ POLICY_LIMIT: Final = 2048
 _VERSION: Final = "2011-06-15"
 _SHORTEST: Final = timedelta(minutes=15)
 _TAGS: Final = ("organization", "pipeline", "step", "branch", "build_number", "job_id", "source")
+_DIGEST: Final = "sha256:"
 _NAME: Final = ("pipeline", "build_number", "job_id")
 # Services that hand out or widen credentials: never reachable unless the rule names their actions (B07).
-_PRIVILEGED: Final = frozenset({"sts", "iam", "organizations", "sso", "sso-oauth", "identitystore", "signin"})
+_PRIVILEGED: Final = frozenset(
+    {"sts", "iam", "organizations", "sso", "sso-oauth", "awsssoportal", "identitystore", "signin"}
+)
 _PARTITIONS: Final = {"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn"}
 
 
@@ -156,7 +159,8 @@ class AwsConnector:
             raise CredentialError("the body was not read before signing", Reason.INTERNAL)
         token = credential.secrets.get("session_token")
         keys = Keys(credential.facts["access_key"], credential.secrets["secret_key"], token)
-        presigned = "x-amz-signature" in query_names(view.query)
+        inbound = read_inbound(view)
+        presigned = inbound is not None and inbound.presigned
         query = strip_presigned(view.query) if presigned else view.query
         what = Scope(region=target.region, service=target.service, payload=payload, at=self._parts.clock.now())
         watch = (credential.secrets["secret_key"],) if token is None else (credential.secrets["secret_key"], token)
@@ -190,7 +194,7 @@ class AwsConnector:
         labels = [(name, request.labels[name]) for name in _TAGS if name in request.labels]
         for number, (name, value) in enumerate(labels, 1):
             fields[f"Tags.member.{number}.Key"] = name
-            fields[f"Tags.member.{number}.Value"] = _tag_value(value)
+            fields[f"Tags.member.{number}.Value"] = tag_value(value)
         body = urlencode(fields).encode()
         host = _sts_host(scope)
         view = RequestView(
@@ -241,13 +245,22 @@ _FORM: Final = {"content-type": "application/x-www-form-urlencoded; charset=utf-
 
 
 def session_name(labels: Mapping[str, str]) -> str:
-    """Return the role session name that CloudTrail will show: pipeline, build and job."""
-    text = "-".join(labels[name] for name in _NAME if name in labels)
-    return re.sub(r"[^\w+=,.@-]", "-", text, flags=re.ASCII)[:64].ljust(2, "-") or "job"
+    """Return the role session name that CloudTrail will show: pipeline, build and job. A long pipeline is cut."""
+    found = [re.sub(r"[^\w+=,.@-]", "-", labels[name], flags=re.ASCII) for name in _NAME if name in labels]
+    first, *rest = found or ["job"]
+    tail = "".join(f"-{each}" for each in rest)
+    return (first[: max(0, 64 - len(tail))] + tail)[-64:].ljust(2, "-")
 
 
-def _tag_value(value: str) -> str:
-    return re.sub(r"[^\w .:/=+@-]", "_", value)[:256]
+def tag_value(value: str) -> str:
+    """Return a label as a session tag (STS API Reference, Tag).
+
+    What a tag cannot hold becomes its digest, not something similar: IAM conditions decide on tags, and no other label
+    may look like the one they name.
+    """
+    if len(value) <= 256 and not value.startswith(_DIGEST) and re.fullmatch(r"[\w .:/=+@-]*", value):
+        return value
+    return _DIGEST + sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _sts_host(scope: AwsScope) -> str:

@@ -9,47 +9,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from proxy.connectors.aws_names import GLOBAL, NOT_SIGNED, SIGNING
+
 _SUFFIXES: Final = ("amazonaws.com.cn", "amazonaws.com", "api.aws", "api.amazonwebservices.com.cn")
 _REGION: Final = re.compile(r"(?:us|eu|ap|sa|ca|me|af|il|mx|cn|us-gov|us-iso|us-isob)-[a-z]+-[0-9]{1,2}")
-# Global endpoints sign for one region (botocore's `credentialScope`).
-_GLOBAL: Final = {
-    "iam": "us-east-1",
-    "sts": "us-east-1",
-    "route53": "us-east-1",
-    "cloudfront": "us-east-1",
-    "organizations": "us-east-1",
-    "budgets": "us-east-1",
-    "ce": "us-east-1",
-    "s3": "us-east-1",
-    "globalaccelerator": "us-west-2",
-    "waf": "us-east-1",
-    "shield": "us-east-1",
-}
-# Endpoint prefix -> the name a signature uses, where they differ (botocore's `signingName`).
-_SIGNING: Final = {
-    "api.ecr": "ecr",
-    "api.ecr-public": "ecr-public",
-    "api.sagemaker": "sagemaker",
-    "bedrock-runtime": "bedrock",
-    "bedrock-agent-runtime": "bedrock",
-    "monitoring": "monitoring",
-    "email": "ses",
-    "runtime.sagemaker": "sagemaker",
-    "data.iot": "iotdata",
-    "s3-control": "s3",
-    "s3-outposts": "s3-outposts",
-    "streams.dynamodb": "dynamodb",
-    "models.lex": "lex",
-    "runtime.lex": "lex",
-    "entitlement.marketplace": "aws-marketplace",
-    "metering.marketplace": "aws-marketplace",
-    "git-codecommit": "codecommit",
-}
-
-
+_SERVICE: Final = re.compile(r"[A-Za-z0-9-]+")
+_LONGEST: Final = max(name.count(".") + 1 for name in SIGNING)
 _S3_GLOBAL: Final = frozenset({"s3", "s3-accelerate"})
 _S3_REGIONAL: Final = frozenset(
-    {"s3", "s3-fips", "s3-accesspoint", "s3-accesspoint-fips", "s3-control", "s3-control-fips", "s3-website"}
+    {"s3", "s3-fips", "s3-accesspoint", "s3-accesspoint-fips", "s3-control", "s3-control-fips"}
 )
 
 
@@ -61,12 +29,18 @@ class Endpoint:
     region: str | None
 
 
+GLOBAL_ENDPOINTS: Final = {name: Endpoint(service, region) for name, (service, region) in GLOBAL.items()}
+
+
 @lru_cache(maxsize=1024)
 def find_endpoint(host: str) -> Endpoint | None:
     """Return the endpoint of a canonical host name, None when it is not AWS's or not unambiguous."""
-    stem = next((host.removesuffix(f".{suffix}") for suffix in _SUFFIXES if host.endswith(f".{suffix}")), None)
-    if stem is None:
+    suffix = next((each for each in _SUFFIXES if host.endswith(f".{each}")), None)
+    if suffix is None:
         return None
+    stem = host.removesuffix(f".{suffix}")
+    if suffix == "amazonaws.com" and stem in GLOBAL_ENDPOINTS:
+        return GLOBAL_ENDPOINTS[stem]
     labels = stem.split(".")
     if labels[-1] == "vpce":  # vpce-1a2b-3c.SERVICE.REGION.vpce.amazonaws.com; S3 puts bucket. or accesspoint. first
         labels = labels[:-1]
@@ -98,12 +72,16 @@ def _find_service(labels: list[str]) -> Endpoint | None:
         *labels, region = labels
     elif len(labels) > 1 and _REGION.fullmatch(labels[0]):
         region, *labels = labels
-    if len(labels) > 1 and labels[-1] == "dkr":
+    if region is None or not NOT_SIGNED.isdisjoint(labels):
         return None
-    prefix = ".".join(labels[-2:]) if ".".join(labels[-2:]) in _SIGNING else labels[-1] if labels else ""
-    prefix = prefix.removesuffix("-fips")
-    if region is None:
-        region = _GLOBAL.get(prefix)
-        return None if region is None or len(labels) > 1 else Endpoint(prefix, region)
-    service = "sqs" if prefix == "queue" else _SIGNING.get(prefix, prefix)
-    return Endpoint(service, region) if re.fullmatch(r"[a-z0-9-]+", service) else None
+    service = _signing_name([*labels[:-1], labels[-1].removesuffix("-fips")])
+    return Endpoint(service, region) if _SERVICE.fullmatch(service) else None
+
+
+def _signing_name(labels: list[str]) -> str:
+    """Return the name of the longest known ending, else the last label: what stands before it is a customer's own."""
+    for size in range(min(_LONGEST, len(labels)), 0, -1):
+        name = SIGNING.get(".".join(labels[-size:]))
+        if name is not None:
+            return name
+    return labels[-1]

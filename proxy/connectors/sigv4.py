@@ -7,7 +7,7 @@ S3 encodes the path once and leaves it as it is; every other service normalises 
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -23,7 +23,7 @@ ALGORITHM: Final = "AWS4-HMAC-SHA256"
 UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 UNSIGNED_TRAILER: Final = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 EMPTY_DIGEST: Final = hashlib.sha256(b"").hexdigest()
-S3_SERVICES: Final = frozenset({"s3", "s3express", "s3-outposts"})
+S3_SERVICES: Final = frozenset({"s3", "s3express", "s3-outposts", "s3-object-lambda"})
 PRESIGN_NAMES: Final = frozenset(
     {
         "x-amz-algorithm",
@@ -36,9 +36,9 @@ PRESIGN_NAMES: Final = frozenset(
     }
 )
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
-_SCOPE: Final = re.compile(r"[^/]+/[0-9]{8}/([a-z0-9-]+|\*)/([a-z0-9-]+)/aws4_request")
+_SCOPE: Final = re.compile(r"[^/]+/[0-9]{8}/([a-z0-9-]+)/([A-Za-z0-9-]+)/aws4_request")
 _FIELD: Final = re.compile(r"\s*(Credential|SignedHeaders|Signature)=([^,\s]+)\s*")
-_SPACES: Final = re.compile(r" +")
+_SPACES: Final = re.compile(r"[ \t]+")
 _UNRESERVED: Final = "-_.~"
 # Signed besides every x-amz-*: what says how the body is to be read. Everything a hop may change stays out.
 _ALSO_SIGNED: Final = frozenset({"content-type", "content-md5"})
@@ -67,12 +67,14 @@ def read_inbound(view: RequestView) -> Inbound | None:
 
     Raises CredentialError (`signing-unsupported`) for SigV4a and anything else that is not plain SigV4.
     """
-    header = view.header("authorization")
-    if header is not None and header.startswith("AWS"):
-        return _read_header(header)
+    headers = [value for name, value in view.headers if name == "authorization"]
     names = query_names(view.query)
-    if "x-amz-algorithm" in names or "x-amz-signature" in names:
-        return _read_presigned(view, names)
+    if len(headers) > 1 or (headers and names & PRESIGN_NAMES):
+        raise _unsupported("the request is signed more than once")
+    if headers and headers[0].startswith("AWS"):
+        return _read_header(headers[0])
+    if names & PRESIGN_NAMES:
+        return _read_presigned(view)
     if "signature" in names and "awsaccesskeyid" in names:
         raise _unsupported("Signature Version 2 cannot be re-signed; use a client from after 2014")
     return None
@@ -108,7 +110,7 @@ def sign(view: RequestView, query: str | None, keys: Keys, what: "Scope") -> tup
     """Return the header fields that sign `view`, sent with `query`. Raises nothing."""
     stamp = what.at.strftime("%Y%m%dT%H%M%SZ")
     fields: dict[str, str] = {
-        name: _SPACES.sub(" ", value.strip(" \t"))
+        name: value
         for name, value in _joined(view.headers)
         if (name.startswith("x-amz-") or name in _ALSO_SIGNED) and name not in _REPLACED
     }
@@ -209,19 +211,18 @@ def _read_header(header: str) -> Inbound:
     return _read_scope(fields["Credential"], presigned=False)
 
 
-def _read_presigned(view: RequestView, names: frozenset[str]) -> Inbound:
+def _read_presigned(view: RequestView) -> Inbound:
     values = _query_values(view.query)
-    repeated = [name for name in PRESIGN_NAMES if len(values.get(name, ())) > 1]
-    if repeated or view.header("authorization") is not None:
+    if any(len(values.get(name, ())) > 1 for name in PRESIGN_NAMES):
         raise _unsupported("the request is signed more than once")
-    if values.get("x-amz-algorithm") != [ALGORITHM] or "x-amz-credential" not in names:
+    if values.get("x-amz-algorithm") != [ALGORITHM] or not {"x-amz-credential", "x-amz-signature"} <= values.keys():
         raise _unsupported(f"only {ALGORITHM} pre-signed URLs can be re-signed")
     return _read_scope(values["x-amz-credential"][0], presigned=True)
 
 
 def _read_scope(credential: str, *, presigned: bool) -> Inbound:
     match = _SCOPE.fullmatch(credential)
-    if match is None or match[1] == "*":
+    if match is None:
         raise _unsupported("the credential scope is not KEY/DATE/REGION/SERVICE/aws4_request")
     return Inbound(region=match[1], service=match[2], presigned=presigned)
 
@@ -244,7 +245,8 @@ def _reencode(text: str) -> str:
 def _joined(headers: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
     joined: dict[str, str] = {}
     for name, value in headers:
-        joined[name] = f"{joined[name]},{value}" if name in joined else value
+        plain = _SPACES.sub(" ", value).strip(" ")
+        joined[name] = f"{joined[name]},{plain}" if name in joined else plain
     return joined.items()
 
 
@@ -263,8 +265,3 @@ def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
 
 def _unsupported(why: str) -> CredentialError:
     return CredentialError(why, Reason.SIGNING_UNSUPPORTED)
-
-
-def describe_keys(keys: Keys) -> Mapping[str, str]:
-    """Return what may be recorded of a credential."""
-    return {"access_key": keys.access_key}
