@@ -59,21 +59,22 @@ def command(arguments: tuple[str, ...], facts: tuple[str, ...], report: str, **o
     job = JobContext(**stated)
     inherited = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="jobgate-") as folder:
-        settings = settings.model_copy(update=_defaults(options, settings, Path(folder)))
+        settings = settings.model_copy(update=_defaults(settings, Path(folder)))
         harden_process(os.environ)
         code, shown = uvloop.run(_run(settings, job, arguments, inherited))
         _print_report(report, shown)
     return code
 
 
-def _defaults(options: dict[str, Any], settings: Settings, folder: Path) -> dict[str, Any]:
-    """Keep in a folder of its own what nobody asked to keep."""
+def _defaults(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Keep in a folder of its own what nobody, by option, environment or file, asked to keep elsewhere."""
+    plain = Settings()
     update: dict[str, Any] = {}
-    if options["control"] is None:
+    if settings.control == plain.control:
         update["control"] = str(folder / "control.sock")
-    if options["certs"] is None:
+    if settings.certs == plain.certs:
         update["certs"] = folder / "certs"
-    if options["audit"] is None:
+    if settings.audit.directory == plain.audit.directory:
         update["audit"] = settings.audit.model_copy(update={"directory": folder / "audit"})
     return update
 
