@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from cel_expr_python import cel
@@ -48,15 +49,18 @@ _KNOWN_AT_CONNECT: Final = {"request.scheme", "request.host", "request.port"}
 _REQUEST_NAMES: Final = tuple(
     name for name in VARIABLES if name.startswith(("request.", "intent.")) and name not in _KNOWN_AT_CONNECT
 )
-_ENVIRONMENT: Final = cel.NewEnv(
-    variables=dict(VARIABLES), extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()]
-)
 _WHERE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
 _UNBOUND: Final = re.compile(r'No value with name "([^"]*)"')
 _PRESENCE: Final = re.compile(r"\bhas\(\s*job\.(?!claims\b)([a-z_]+)")
 _STRING: Final = r"""[rR]?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
 _CONSTANT_PATTERN: Final = re.compile(rf"\bmatches\(\s*(?:[^'\"(),]+,\s*)?({_STRING})\s*\)")
+
+
+@cache
+def _environment() -> Any:
+    """Return what conditions are compiled in; made when the first rule has one, for it weighs megabytes."""
+    return cel.NewEnv(variables=dict(VARIABLES), extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()])
 
 
 class ConditionError(ValueError):
@@ -77,7 +81,7 @@ class Bindings:
     def activation(self) -> Any:
         """Return the bound variables. Raises what the runtime raises for a value it cannot hold."""
         if self._activation is None:
-            self._activation = _ENVIRONMENT.Activation(dict(self.values))
+            self._activation = _environment().Activation(dict(self.values))
         return self._activation
 
 
@@ -109,8 +113,9 @@ class Condition:
         return answer if isinstance(answer, bool) else None
 
 
+@lru_cache(maxsize=4096)
 def compile_condition(text: str) -> Condition:
-    """Compile and type-check. Raises ConditionError with the place of the fault."""
+    """Compile and type-check; rules that say the same share the result. Raises ConditionError with the place."""
     if len(text) > MAX_LENGTH:
         raise ConditionError(f"a condition is at most {MAX_LENGTH} characters", "Split the rule.")
     presence = _PRESENCE.search(text)
@@ -118,7 +123,7 @@ def compile_condition(text: str) -> Condition:
         hint = f"Write `'{presence[1]}' in job.stated`."
         raise _at(text, presence.start(), f"`has(job.{presence[1]})` cannot tell whether a fact is stated", hint)
     try:
-        program = _ENVIRONMENT.compile(text)
+        program = _environment().compile(text)
     except RuntimeError as error:
         raise _explain(str(error)) from None
     if program.return_type() != cel.Type.BOOL:
@@ -131,7 +136,7 @@ def compile_condition(text: str) -> Condition:
 def _check_patterns(text: str) -> None:
     """Refuse a constant regular expression that does not compile; the runtime would notice only when asked."""
     for match in _CONSTANT_PATTERN.finditer(text):
-        answer = _ENVIRONMENT.compile(f"''.matches({match[1]})").eval(data={})
+        answer = _environment().compile(f"''.matches({match[1]})").eval(data={})
         if answer.type() != cel.Type.BOOL:
             why = str(answer.value()).partition(": ")[2]
             raise _at(text, match.start(1), why, "Regular expressions are RE2: github.com/google/re2/wiki/Syntax.")
