@@ -1,14 +1,17 @@
 """Our own calls: to issuers, token endpoints and clouds. One set of limits, nothing from the environment.
 
-https only, no redirects, no proxies, no cookies, one connection per call; size and time are bounded; headers are never
-logged. The trust store is given: the public roots or an operator's, never the CA that jobs trust. HTTP is h11's.
+https only, no redirects, no proxies, no cookies, one connection per call, never to a metadata service; size and time
+are bounded; headers are never logged. The trust store is given: the public roots or an operator's, never the CA that
+jobs trust. HTTP is h11's.
 """
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,6 +25,13 @@ from proxy.model.reason import Reason
 _USER_AGENT: Final = "jobgate"
 _PIECE: Final = 64 * 1024
 _CONNECTIONS: Final = 64
+# Besides everything link-local, which is where nearly all of them are.
+_METADATA: Final = frozenset(
+    map(
+        ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::23", "fd00:ec2::254", "fd20:ce::254")
+    )
+)
+_NAT64: Final = IPv6Network("64:ff9b::/96")
 _NO_BODY: Final = frozenset({"GET", "HEAD", "DELETE"})
 
 
@@ -87,9 +97,7 @@ class Outbound:
 
     async def _call(self, call: Call, target: _Target) -> Answer:
         place = self._connect_to.get(str(target.authority), target.authority)
-        reader, writer = await asyncio.open_connection(
-            place.host, place.port, ssl=self._trust, server_hostname=target.authority.host
-        )
+        reader, writer = await self._open(place, target.authority.host)
         try:
             connection = h11.Connection(our_role=h11.CLIENT)
             writer.write(_compose(connection, call, target))
@@ -99,6 +107,33 @@ class Outbound:
             writer.transport.abort()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    async def _open(self, place: Authority, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Resolve once, vet every address, and dial what was vetted, in the resolver's order."""
+        found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+        if not addresses or any(_is_metadata(address) for address in addresses):
+            raise OutboundError(f"{name} leads to an address that is never called")
+        for address in addresses[:-1]:
+            try:
+                return await self._dial(address, place.port, name)
+            except ssl.SSLError:
+                raise
+            except OSError:
+                continue
+        return await self._dial(addresses[-1], place.port, name)
+
+    async def _dial(self, address: str, port: int, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(address, port, ssl=self._trust, server_hostname=name)
+
+
+def _is_metadata(text: str) -> bool:
+    """Whether an address is a metadata service's, by itself or inside another (A07, A08)."""
+    address = ip_address(text.partition("%")[0])
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or (IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None)
+        address = inner or address
+    return address.is_link_local or address in _METADATA
 
 
 def _compose(connection: h11.Connection, call: Call, target: _Target) -> bytes:

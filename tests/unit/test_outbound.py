@@ -264,3 +264,53 @@ async def test_many_calls_at_once_are_all_answered() -> None:
         call = Call(method="GET", url=f"https://{HOST}/", timeout=30)
         answers = await asyncio.gather(*(outbound.call(call) for _ in range(100)))
     assert {answer.body for answer in answers} == {b"hello"}
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "169.254.169.254",
+        "169.254.170.2",
+        "169.254.1.1",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "fe80::a9fe:a9fe",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+    ],
+)
+async def test_metadata_services_are_never_called(place: str) -> None:
+    """Whoever names them, a rule or the operator, and in whatever spelling."""
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    outbound = Outbound(trust, {f"{HOST}:443": Authority(place, 9)})
+    with pytest.raises(OutboundError, match="an address that is never called"):
+        await outbound.call(Call(method="GET", url=f"https://{HOST}/"))
+
+
+async def test_the_next_address_is_tried() -> None:
+    """A name may lead to an address where nothing listens before it leads to the right one."""
+    server = Server()
+    async with server.serving(OK):
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ROOT.configure_trust(trust)
+        outbound = Outbound(trust, {f"{HOST}:443": Authority("both.test", server.port)})
+        found = [(2, 1, 6, "", (address, server.port)) for address in ("127.0.0.77", "127.0.0.1")]
+
+        async def resolve(*_: object, **__: object) -> list[object]:
+            return list(found)
+
+        with pytest.MonkeyPatch.context() as patch:
+            loop = asyncio.get_running_loop()
+            original = loop.getaddrinfo
+
+            async def choose(host: str, *rest: object, **more: object) -> object:
+                return await resolve() if host == "both.test" else await original(host, *rest, **more)  # type: ignore[arg-type]
+
+            patch.setattr(loop, "getaddrinfo", choose)
+            assert (await outbound.call(Call(method="GET", url=f"https://{HOST}/"))).body == b"hello"
+            found[0] = (2, 1, 6, "", ("169.254.169.254", server.port))
+            with pytest.raises(OutboundError, match="never called"):
+                await outbound.call(Call(method="GET", url=f"https://{HOST}/"))
