@@ -38,7 +38,8 @@ class ConnectorParts:
 class ScopeModel(BaseModel):
     """Base of every connector's `credential:` block: what it does not know it refuses."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Built when first used: most rule sets use one connector.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class Connector(Protocol):
