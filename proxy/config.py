@@ -124,7 +124,7 @@ class LimitSettings(_Section):
 
     connections: int = Field(4096, ge=1)
     drain: Duration = timedelta(seconds=30)
-    decision: Duration = timedelta(seconds=10)
+    decision: Duration = timedelta(seconds=5)
     idle: Duration = timedelta(seconds=60)
     head: Duration = timedelta(seconds=15)
     connect: Duration = timedelta(seconds=10)
