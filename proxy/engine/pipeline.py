@@ -96,11 +96,10 @@ class Engine:
         decision = reach(self._parts.rules(), session.job, authority, self._parts.clock.now())
         if decision.is_allowed and decision.inspect:
             return Tunnel(flow_id=flow_id, inspect=True)  # each request inside is decided, and recorded, on its own
-        if (failed := await self._record_decision(flow_id, parts, decision)) is not None:
+        if (failed := await self._record_decision(flow_id, parts, decision, session)) is not None:
             return failed
         if not decision.is_allowed:
             return _denial(flow_id, decision)
-        self._open[flow_id] = _OpenFlow(session)
         return Tunnel(flow_id=flow_id, inspect=False)
 
     async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial:
@@ -125,11 +124,10 @@ class Engine:
             except CredentialError as error:
                 parts["detail"] = str(error)
                 decision = replace(decision, effect=Effect.DENY, reason=error.reason, grant=None)
-        if (failed := await self._record_decision(flow_id, parts, decision)) is not None:
+        if (failed := await self._record_decision(flow_id, parts, decision, session)) is not None:
             return failed
         if not decision.is_allowed:
             return _denial(flow_id, decision, str(parts.get("detail", "")))
-        self._open[flow_id] = _OpenFlow(session)
         return Clearance(
             flow_id=flow_id,
             session=session,
@@ -230,10 +228,22 @@ class Engine:
         self._parts.meter.count_decision(decision)
         return _denial(flow_id, decision, detail)
 
-    async def _record_decision(self, flow_id: str, parts: dict[str, Fact], decision: Decision) -> Denial | None:
-        failed = await self._append(flow_id, records.decision_record(self._now(), flow_id, parts, decision))
+    async def _record_decision(
+        self, flow_id: str, parts: dict[str, Fact], decision: Decision, session: Session
+    ) -> Denial | None:
+        """Return once the decision is durable, with an allowed flow open; a Denial when it may not be."""
+        if decision.is_allowed:
+            self._open[flow_id] = _OpenFlow(session)
+        try:
+            failed = await self._append(flow_id, records.decision_record(self._now(), flow_id, parts, decision))
+        except BaseException:
+            # Whoever waited is gone, the record may stay: an allow without an end would look like one still open.
+            self.conclude(flow_id, Outcome(reason=Reason.INTERRUPTED))
+            raise
         if failed is None:
             self._parts.meter.count_decision(decision)
+        else:
+            self._open.pop(flow_id, None)
         return failed
 
     async def _append(self, flow_id: str, record: AuditRecord) -> Denial | None:

@@ -1,5 +1,6 @@
 """The path: deny first, allow last, and a record before anything leaves."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,7 @@ from proxy.model.grant import NO_EDITS, Edits, Secret
 from proxy.model.identity import JobContext, Principal, Session
 from proxy.model.intent import RequestView
 from proxy.model.reason import Reason
-from proxy.model.record import Kind
+from proxy.model.record import AuditRecord, Kind, Link
 from tests.fakes.clock import FixedClock
 from tests.fakes.entropy import CountingEntropy
 from tests.fakes.meter import RecordingMeter
@@ -307,6 +308,29 @@ async def test_nothing_is_allowed_without_a_trail() -> None:
     assert isinstance(refused, Denial)
     assert refused.reason is Reason.TRAIL_UNAVAILABLE
     assert "trail-unavailable" in path.meter.events or path.engine.open_flows == 0
+
+
+class CancellingTrail(RecordingTrail):
+    """Keeps the record of a decision, and cancels whoever waits for it."""
+
+    async def append(self, record: AuditRecord) -> Link:
+        await super().append(record)
+        raise asyncio.CancelledError
+
+
+async def test_a_decision_nobody_waits_for_any_more_is_closed() -> None:
+    """A request cancelled while its allow becomes durable leaves no flow open for ever; a denied one needs no end."""
+    path = Path(CancellingTrail())
+    with pytest.raises(asyncio.CancelledError):
+        await path.engine.admit(SESSION, view("plain.example"), PEER)
+    with pytest.raises(asyncio.CancelledError):
+        await path.engine.open_tunnel(SESSION, Authority("pinned.example", 443), PEER)
+    with pytest.raises(asyncio.CancelledError):
+        await path.engine.admit(SESSION, view("bad.example"), PEER)
+
+    assert path.kinds == [Kind.DECISION, Kind.OUTCOME, Kind.DECISION, Kind.OUTCOME, Kind.DECISION]
+    assert path.trail.records[1].facts["reason"] == "interrupted"
+    assert path.engine.open_flows == 0
 
 
 async def test_a_refusal_without_a_trail_is_still_a_denial() -> None:
