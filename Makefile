@@ -11,7 +11,8 @@ demo: setup           ## the main job on embedded defaults; `make demo ARGS=--ke
 test: setup           ## everything: lint, types, architecture, every test with every real part that can be had
 	.ci/real-parts
 	$(MAKE) --no-print-directory lint types
-	$(RUN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(RUN)/pytest -n 2 --dist loadfile --ignore=tests/e2e/test_image.py $(ARGS)
+	$(RUN)/pytest tests/e2e/test_image.py   # on its own: building an image starves whatever runs beside it
 	.ci/coverage
 
 check: setup lint types unit   ## what every commit passes; quick

@@ -118,8 +118,12 @@ def _started(folder: Path, image: str, settings: dict[str, object]) -> Iterator[
     rule = {"id": "read-released", "why": "builds read released artifacts", "to": HOST, "path": "/released/**"}
     (folder / "etc" / "rules" / "rules.yaml").write_text(json.dumps({"rules": [rule]}))
     (folder / "etc" / "jobgate.yaml").write_text(json.dumps(settings))
-    places = {"certs": "/certs", "audit": "/audit", "run": "/run/jobgate", "etc": "/etc/jobgate:ro"}
-    volumes = tuple(word for here, there in places.items() for word in ("--volume", f"{folder / here}:{there}"))
+    # Not below /run: buildah mounts a file system of its own there, now before our volume and now over it.
+    places = {"certs": "/certs", "audit": "/audit", "run": "/sockets", "etc": "/etc/jobgate:ro"}
+    volumes = (
+        *(word for here, there in places.items() for word in ("--volume", f"{folder / here}:{there}")),
+        *("--env", "JOBGATE_CONTROL=/sockets/control.sock"),
+    )
     port = int(str(settings["listen"]).rpartition(":")[2])
     with container(image) as name, (folder / "log").open("w") as log:
         words = buildah_words("run", "--isolation", "chroot", *volumes, name, "--", "jobgate", "run")
