@@ -110,8 +110,7 @@ class Outbound:
 
     async def _open(self, place: Authority, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Resolve once, vet every address, and dial what was vetted, in the resolver's order."""
-        found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+        addresses = [place.host] if place.is_address else await _resolve(place)  # an address needs no resolver's thread
         if not addresses or any(_is_metadata(address) for address in addresses):
             raise OutboundError(f"{name} leads to an address that is never called")
         for address in addresses[:-1]:
@@ -134,6 +133,11 @@ def _is_metadata(text: str) -> bool:
         inner = address.ipv4_mapped or (IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None)
         address = inner or address
     return address.is_link_local or address in _METADATA
+
+
+async def _resolve(place: Authority) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
 def _compose(connection: h11.Connection, call: Call, target: _Target) -> bytes:

@@ -138,7 +138,7 @@ async def test_two_exchanges_of_one_token_at_once_have_one_winner(world: World) 
 
     answers = await asyncio.gather(*(world.call("POST", "/v1/sessions", body=body) for _ in range(8)))
 
-    assert sorted(answer.status for answer in answers) == [201] + [401] * 7
+    assert sorted(answer.status for answer in answers) == [201] + [401] * 7, [answer.body for answer in answers]
     assert {answer.json()["error"] for answer in answers if answer.status == 401} == {"identity-replayed"}
 
 
