@@ -170,7 +170,7 @@ def covers(wide: Glob, narrow: Glob) -> bool:
 
 
 def _probes(glob: Glob) -> list[str]:
-    """Return texts of every shape a pattern has: each star as nothing, one and two strange letters."""
+    """Return texts of every shape a pattern has: each star as nothing, one and two strange letters or segments."""
     last = len(glob.segments) - 1
     choices = [_shapes(segment, is_last=index == last) for index, segment in enumerate(glob.segments)]
     return ["/".join(chain.from_iterable(parts)) for parts in product(*choices)]
@@ -178,8 +178,8 @@ def _probes(glob: Glob) -> list[str]:
 
 def _shapes(segment: _Segment, *, is_last: bool) -> tuple[tuple[str, ...], ...]:
     if segment is None:
-        some = ((_PROBE,), (_PROBE, _PROBE))
-        return (("",), *some) if is_last else ((), *some)
+        some = tuple(parts for count in (1, 2) for parts in product(("", _PROBE), repeat=count))
+        return some if is_last else ((), *some)
     if isinstance(segment, str):
         return ((segment,),)
     filled = tuple((star.join(segment),) for star in ("", _PROBE, _PROBE * 2))

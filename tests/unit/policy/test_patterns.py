@@ -198,6 +198,7 @@ def test_overlap_is_exact_where_it_matters(left: str, right: str, *, expected: b
         ("v*", "v1*", True),
         ("v1*", "v*", False),
         ("/*/**", "/a/**", True),
+        ("/*/**", "/**/a/a", False),  # `//a/a`: a segment of `**` may be empty, one of `*` may not
     ],
 )
 def test_cover_is_exact_where_it_matters(wide: str, narrow: str, *, expected: bool) -> None:
