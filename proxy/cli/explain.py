@@ -186,7 +186,7 @@ def _as_json(verdict: Verdict, view: RequestView, job: JobContext, now: datetime
         "grant": _grant(decision),
         "tags": dict(decision.tags),
         "steps": [{"rule": step.rule_id, "matched": step.matched, "why": step.why} for step in decision.steps],
-        "intent": None if verdict.intent is None else verdict.intent.action,
+        "intent": None if verdict.intent is None else verdict.intent.name,
         "smallest_rule": None if request is None else smallest_rule(decision, request),
     }
     return json.dumps(report, indent=2)

@@ -8,12 +8,12 @@ from proxy.intents.registry import decode
 from proxy.model.decision import AccessRequest, Decision, Effect
 from proxy.model.errors import IntentError
 from proxy.model.identity import JobContext
-from proxy.model.intent import Intent, RequestView
+from proxy.model.intent import BodyWanted, Intent, RequestView
 from proxy.policy.compile import RuleSet
 from proxy.policy.evaluate import evaluate, explain
 
 type Evaluate = Callable[[RuleSet, AccessRequest], Decision]
-type Decode = Callable[[RequestView], Intent]
+type Decode = Callable[[RequestView], Intent | BodyWanted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ def decide_with(read: Decode, judge: Evaluate, question: AccessQuestion) -> Verd
     view, ruleset = question.view, question.ruleset
     try:
         intent = read(view)
+        if isinstance(intent, BodyWanted):
+            raise IntentError("this request cannot be told without its body")  # noqa: TRY301 - one answer for both
     except IntentError as error:
         return Verdict(
             Decision(effect=Effect.DENY, reason=error.reason, rule_ids=(), revision=ruleset.revision), intent=None

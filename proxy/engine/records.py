@@ -67,6 +67,7 @@ def intent_facts(intent: Intent | None) -> dict[str, Fact]:
     if intent is None:
         return {}
     facts: dict[str, Fact] = {
+        "protocol": intent.protocol,
         "action": intent.action,
         "resource_type": intent.resource.type,
         "resource": intent.resource.id,

@@ -16,7 +16,8 @@ _EFFECTS = {
 def decode(view: RequestView) -> Intent:
     """Read any request as an HTTP method on a URL; an unlisted method's effect is unknown."""
     return Intent(
-        action=f"http:{view.method}",
+        protocol="http",
+        action=view.method,
         resource=Resource(type="url", id=f"{view.scheme}://{view.authority}{view.path}"),
         effect=_EFFECTS.get(view.method, EffectClass.UNKNOWN),
         exact=False,

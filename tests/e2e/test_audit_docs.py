@@ -72,7 +72,14 @@ VIEW = RequestView(
     headers=(),
     body_length=1,
 )
-INTENT = Intent(action="a", resource=Resource(type="t", id="i"), effect=EffectClass.WRITE, exact=True, facts={"x": "y"})
+INTENT = Intent(
+    protocol="p",
+    action="a",
+    resource=Resource(type="t", id="i"),
+    effect=EffectClass.WRITE,
+    exact=True,
+    facts={"x": "y"},
+)
 DECISION = Decision(
     effect=Effect.ALLOW,
     reason=Reason.ALLOWED,

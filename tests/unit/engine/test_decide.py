@@ -26,7 +26,7 @@ def test_decides_on_the_decoded_intent() -> None:
     assert verdict.decision.rule_ids == ("read",)
     assert verdict.decision.steps == ()
     assert verdict.intent is not None
-    assert verdict.intent.action == "http:GET"
+    assert verdict.intent.name == "http GET"
 
 
 def test_explains_every_rule_that_names_the_host() -> None:

@@ -35,7 +35,9 @@ VIEW = RequestView(
     headers=(("authorization", CANARY), ("accept", CANARY)),
     body_length=12,
 )
-INTENT = Intent(action="http:PUT", resource=Resource(type="url", id="u"), effect=EffectClass.WRITE, exact=False)
+INTENT = Intent(
+    protocol="http", action="PUT", resource=Resource(type="url", id="u"), effect=EffectClass.WRITE, exact=False
+)
 GRANT = Grant(connector="aws", scope={"role": "r"}, lifetime=timedelta(minutes=15), key="k1")
 
 

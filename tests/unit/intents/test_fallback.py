@@ -34,6 +34,6 @@ def test_effect_follows_the_method(method: str, effect: EffectClass) -> None:
     intent = fallback.decode(view)
 
     assert intent.effect is effect
-    assert intent.action == f"http:{method}"
+    assert intent.name == f"http {method}"
     assert intent.resource.id == "https://example.com:8443/a/b"
     assert not intent.exact

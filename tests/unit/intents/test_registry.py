@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.intents.registry import decode
+from proxy.intents.registry import Spoken, decode
 from proxy.model.authority import Authority
 from proxy.model.errors import IntentError
 from proxy.model.intent import EffectClass, Intent, RequestView, Resource
@@ -10,33 +10,34 @@ from proxy.model.intent import EffectClass, Intent, RequestView, Resource
 VIEW = RequestView(
     method="GET", scheme="https", authority=Authority("example.com", 443), path="/", query=None, headers=()
 )
-MINE = Intent(action="x:Read", resource=Resource(type="x", id="1"), effect=EffectClass.READ, exact=True)
+MINE = Intent(protocol="x", action="Read", resource=Resource(type="x", id="1"), effect=EffectClass.READ, exact=True)
 
 
-def not_mine(view: RequestView) -> Intent | None:
+def not_mine(view: RequestView, spoken: Spoken) -> Intent | None:
     return None
 
 
-def mine(view: RequestView) -> Intent | None:
+def mine(view: RequestView, spoken: Spoken) -> Intent | None:
     return MINE
 
 
-def broken(view: RequestView) -> Intent | None:
+def broken(view: RequestView, spoken: Spoken) -> Intent | None:
     raise IntentError("mine, but broken")
 
 
 def test_first_answer_wins() -> None:
     """Decoders are asked in order and None passes to the next."""
-    assert decode(VIEW, (not_mine, mine, broken)) is MINE
+    assert decode(VIEW, decoders=(not_mine, mine, broken)) is MINE
 
 
 def test_nobody_answers() -> None:
     """HTTP itself speaks for what nobody owns, and for an empty list."""
-    assert decode(VIEW, (not_mine,)).action == "http:GET"
-    assert decode(VIEW).action == "http:GET"
+    for answer in (decode(VIEW, decoders=(not_mine,)), decode(VIEW)):
+        assert isinstance(answer, Intent)
+        assert answer.name == "http GET"
 
 
 def test_broken_is_not_passed_on() -> None:
     """A request that is a decoder's own but broken never reaches a milder decoder."""
     with pytest.raises(IntentError):
-        decode(VIEW, (broken, mine))
+        decode(VIEW, decoders=(broken, mine))

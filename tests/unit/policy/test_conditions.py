@@ -29,7 +29,7 @@ ANSWERS = [
     ("request.scheme == 'https' && request.host == 'example.com' && request.port == 8443", True),
     ("request.query == 'x=1'", True),
     ("request.headers['content-type'] == 'text/plain'", True),
-    ("intent.action == 'http:PUT' && intent.effect == 'write' && !intent.exact", True),
+    ("intent.protocol == 'http' && intent.action == 'PUT' && intent.effect == 'write' && !intent.exact", True),
     ("intent.resource_type == 'url' && intent.facts.size() == 0", True),
     ("now < timestamp('2027-01-01T00:00:00Z')", True),
     ("job.branch.matches('^ma.n$')", True),
