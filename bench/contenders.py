@@ -145,19 +145,20 @@ def _open_session(control: Path, issuer: Issuer) -> str:
 
 
 @contextmanager
-def run_mitmdump(folder: Path, origin: Origin) -> Iterator[Contender]:
-    """Run mitmdump as it comes, without a script and without printing flows."""
-    port, home, log = free_port(), folder / "mitmproxy", folder / "mitmdump.log"
+def run_mitmdump(folder: Path, origin: Origin, *, quiet: bool = False) -> Iterator[Contender]:
+    """Run mitmdump without a script: as it comes, printing its line for each flow to a file, or printing nothing."""
+    name = "mitmdump-quiet" if quiet else "mitmdump"
+    port, home, log = free_port(), folder / name, folder / f"{name}.log"
     words = [
         str(Path(sys.executable).parent / "mitmdump"),
-        "--quiet",
+        *(["--quiet"] if quiet else []),
         *("--listen-host", "127.0.0.1", "--listen-port", str(port)),
         *("--set", f"confdir={home}", "--set", f"ssl_verify_upstream_trusted_ca={origin.trust}"),
     ]
-    with started(words, PROXY_CORE, log) as program:
+    with started(words, PROXY_CORE, log, talks=True) as program:
         ready = wait_for_port(port, program, log)
         yield Contender(
-            name="mitmdump, no script",
+            name="mitmdump --quiet" if quiet else "stock mitmdump",
             port=port,
             pid=program.pid,
             trust=home / "mitmproxy-ca-cert.pem",

@@ -38,13 +38,21 @@ def pinned(words: Sequence[str], core: int) -> list[str]:
 
 @contextmanager
 def started(
-    words: Sequence[str], core: int, log: Path, environment: Mapping[str, str] | None = None
+    words: Sequence[str],
+    core: int,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    talks: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a program on `core` until the block ends. Its errors go to `log`; its output may be read from the pipe."""
+    """Run a program on `core` until the block ends. Its errors go to `log`, its output to a pipe, or too if it `talks`.
+
+    A pipe that nobody empties stops a program that prints a line for each flow.
+    """
     with log.open("a") as errors:
         program = subprocess.Popen(
             pinned(words, core),
-            stdout=subprocess.PIPE,
+            stdout=errors if talks else subprocess.PIPE,
             stderr=errors,
             text=True,
             env={**os.environ, **(environment or {})},

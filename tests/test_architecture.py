@@ -51,6 +51,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "rich": ("cli/",),
     "botocore": ("connectors/",),
     "h11": ("control/", "outbound.py"),
+    "orjson": ("audit/canonical.py",),
 }
 
 

@@ -160,6 +160,8 @@ class Engine:
             self.conclude(clearance.flow_id, Outcome(reason=unfit))
             return Denial(reason=unfit, flow_id=clearance.flow_id)
         self._open[clearance.flow_id].credential = credential.fingerprint
+        if clearance.stripped <= edits.remove:
+            return edits
         return replace(edits, remove=edits.remove | clearance.stripped)
 
     async def refuse(

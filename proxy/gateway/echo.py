@@ -12,6 +12,7 @@ import zlib
 from base64 import b64encode, urlsafe_b64encode
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
@@ -35,14 +36,23 @@ class EchoGuard:
 
     def __init__(self, watch: tuple[Secret, ...], content_encoding: str | None) -> None:
         coding = (content_encoding or "identity").strip().lower()
-        self._needles = _spell(tuple(secret.reveal() for secret in watch))
-        self._longest = max((len(needle) for needle in self._needles), default=1)
+        self._spelled = _spell(tuple([secret.reveal() for secret in watch]))
+        self._needles = self._spelled.needles
+        self._longest = self._spelled.longest
         self._kept = b""
         self._covered = 0  # so many of the first kept bytes belong to a secret that is already complete
         self._inflater = _Inflater() if coding in _COMPRESSED else None
         self._held: deque[tuple[bytes, int]] = deque()  # compressed pieces, and how much text there was after each
         self.hits = 0
         self.is_blind = coding not in _COMPRESSED and coding != "identity"
+
+    def is_clean_head(self, raw: bytes) -> bool:
+        """Return whether no spelling stands in a head, in whatever case: then no field needs to be looked at."""
+        folded = raw.lower()
+        for needle in self._spelled.folded:  # noqa: SIM110 - a generator would cost more than the search
+            if needle in folded:
+                return False
+        return True
 
     def clean_value(self, text: str) -> str:
         """Return a header value with every secret blanked."""
@@ -70,6 +80,18 @@ class EchoGuard:
         self._covered = max([0, self._covered - passing, *(end - passing for at, end in spans if at < passing)])
         self._kept = content[passing:]
         return cleaned[:passing]
+
+    def feed_last(self, chunk: bytes) -> bytes:
+        """Return what may pass of the body's end, or of a whole one. Raises ProtocolError as `feed` does."""
+        if not self._kept and self._inflater is None and not self._stands_in(chunk):
+            return chunk
+        return (self.feed(chunk) if chunk else b"") + self.finish()
+
+    def _stands_in(self, content: bytes) -> bool:
+        for needle in self._needles:  # noqa: SIM110 - a generator would cost more than the search
+            if needle in content:
+                return True
+        return False
 
     def finish(self) -> bytes:
         """Return what was held back for the longest secret; a shorter one in it is blanked."""
@@ -116,7 +138,7 @@ class EchoGuard:
         """Pass pieces on once all they say is known to begin no secret: all but its last letter would do."""
         for plain in inflater.read(chunk):
             content = self._kept + plain
-            if any(needle in content for needle in self._needles):
+            if self._stands_in(content):
                 self.hits += 1
                 raise ProtocolError("the response repeats the credential, compressed", Reason.CREDENTIAL_ECHO)
             self._kept = content[len(content) - self._unfinished(content) :]
@@ -170,8 +192,17 @@ def _window_bits(chunk: bytes) -> int:
     return zlib.MAX_WBITS if chunk[0] & 0x0F == 8 and chunk[0] >> 4 <= 7 else -zlib.MAX_WBITS
 
 
+@dataclass(frozen=True, slots=True)
+class _Spelled:
+    """Every spelling looked for, longest first; `folded` in lower case."""
+
+    needles: tuple[bytes, ...]
+    folded: tuple[bytes, ...]
+    longest: int
+
+
 @lru_cache(maxsize=64)  # the same credential is on request after request
-def _spell(texts: tuple[str, ...]) -> tuple[bytes, ...]:
+def _spell(texts: tuple[str, ...]) -> _Spelled:
     """Return every spelling looked for, longest first, so that no blank leaves part of a longer one."""
     needles: set[bytes] = set()
     for text in texts:
@@ -182,7 +213,9 @@ def _spell(texts: tuple[str, ...]) -> tuple[bytes, ...]:
         escaped = json.dumps(text)[1:-1]
         spellings = {escaped.encode(), escaped.replace("/", "\\/").encode(), *_in_percent(text), *_in_base64(raw)}
         needles |= {each for each in spellings if len(each) >= _SHORTEST}
-    return tuple(sorted(needles, key=len, reverse=True))
+    spelled = tuple(sorted(needles, key=len, reverse=True))
+    folded = tuple(sorted({needle.lower() for needle in spelled}))
+    return _Spelled(spelled, folded, len(spelled[0]) if spelled else 1)
 
 
 def _in_percent(text: str) -> Iterator[bytes]:

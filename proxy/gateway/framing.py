@@ -5,7 +5,7 @@ What we send is framed by us, so an upstream never sees a length we did not comp
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -191,7 +191,7 @@ _IN_CHUNKS: Final = Framing(CHUNKED)
 _TO_THE_END: Final = Framing(UNTIL_CLOSE)
 
 
-def frame_request(lengths: list[str], codings: list[str], version: str) -> Framing:
+def frame_request(lengths: Sequence[str], codings: Sequence[str], version: str) -> Framing:
     """Return a request's framing from its Content-Length and Transfer-Encoding values.
 
     Raises ProtocolError (`framing-ambiguous`) for both at once, for a repeated or odd length, and for any coding but
@@ -200,7 +200,7 @@ def frame_request(lengths: list[str], codings: list[str], version: str) -> Frami
     return _frame(lengths, codings, version, EMPTY)
 
 
-def frame_response(method: str, status: int, lengths: list[str], codings: list[str], version: str) -> Framing:
+def frame_response(method: str, status: int, lengths: Sequence[str], codings: Sequence[str], version: str) -> Framing:
     """Return a response's framing (RFC 9112 6.3). Raises ProtocolError as `frame_request` does."""
     framing = _frame(lengths, codings, version, _TO_THE_END)
     return EMPTY if has_no_body(method, status) else framing
@@ -211,7 +211,7 @@ def has_no_body(method: str, status: int) -> bool:
     return method == "HEAD" or status in {204, 304} or status < 200
 
 
-def _frame(lengths: list[str], codings: list[str], version: str, otherwise: Framing) -> Framing:
+def _frame(lengths: Sequence[str], codings: Sequence[str], version: str, otherwise: Framing) -> Framing:
     if codings:
         if lengths or len(codings) > 1 or codings[0].lower() != "chunked" or version != "1.1":
             raise _ambiguous("Transfer-Encoding is not exactly one `chunked` on its own")

@@ -17,8 +17,8 @@ from proxy.engine.seam import ConnectionEnd, Denial, Outcome, Peer, Presented, T
 from proxy.gateway.guard import Asked
 from proxy.gateway.heads import (
     Head,
+    HeadReader,
     connect_authority,
-    parse_request_head,
     read_plain_request,
     read_tunnelled_request,
 )
@@ -62,6 +62,7 @@ class Connection:
         "_authority",
         "_end",
         "_head_since",
+        "_heads",
         "_parts",
         "_phase",
         "_requests",
@@ -79,6 +80,7 @@ class Connection:
         self.peer = peer
         self._session: Session | None = None
         self._authority: Authority | None = None
+        self._heads = HeadReader()
         self._requests = 0
         self._end: tuple[Reason, str] = (Reason.ALLOWED, "")
         self._phase = Phase.HEAD
@@ -170,7 +172,7 @@ class Connection:
             return None
         self._requests += 1
         self._enter(Phase.BUSY)
-        return parse_request_head(raw)
+        return self._heads.read(raw)
 
     async def _exchange(self, exchange: Exchange) -> bool:
         self._work = exchange

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 from proxy.engine.seam import Clearance, Denial, Outcome, Peer, Presented, Tunnel
 from proxy.gateway.ports import Path
@@ -29,35 +29,39 @@ class Asked:
 
 
 class Guard:
-    """The path behind one timeout and one `except`. Its methods never raise and never answer late."""
+    """The path behind one deadline and one `except`. Its methods never raise and never answer late."""
 
-    __slots__ = ("_path", "_seconds")
+    __slots__ = ("_deadlines", "_path", "_seconds")
 
     def __init__(self, path: Path, seconds: float) -> None:
         self._path = path
         self._seconds = seconds
+        self._deadlines = _Deadlines(seconds)
 
     async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
         """Return the session, or the Denial that a failure is."""
-        return await self._ask(partial(self._path.authenticate, presented, peer), Session, Asked(peer))
+        answer = await self._ask(Session, self._path.authenticate, presented, peer)
+        return answer if not isinstance(answer, Reason) else await self.refuse(answer, Asked(peer))
 
     async def open_tunnel(self, session: Session, authority: Authority, peer: Peer) -> Tunnel | Denial:
         """Return the tunnel, or the Denial that a failure is."""
-        asked = Asked(peer, session, authority)
-        return await self._ask(partial(self._path.open_tunnel, session, authority, peer), Tunnel, asked)
+        answer = await self._ask(Tunnel, self._path.open_tunnel, session, authority, peer)
+        return answer if not isinstance(answer, Reason) else await self.refuse(answer, Asked(peer, session, authority))
 
     async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial:
         """Return the clearance, or the Denial that a failure is."""
-        asked = Asked(peer, session, view.authority)
-        return await self._ask(partial(self._path.admit, session, view, peer), Clearance, asked)
+        answer = await self._ask(Clearance, self._path.admit, session, view, peer)
+        if isinstance(answer, Reason):
+            return await self.refuse(answer, Asked(peer, session, view.authority))
+        return answer
 
     async def equip(self, clearance: Clearance, body_digest: str | None, peer: Peer) -> Edits | Denial:
         """Return the edits, or a Denial; either way a Denial's flow needs no `conclude` by the caller."""
-        asked = Asked(peer, clearance.session, clearance.view.authority)
-        failed: list[Reason] = []
-        answer = await self._ask(partial(self._path.equip, clearance, body_digest), Edits, asked, failed)
-        if failed:
-            self.conclude(clearance.flow_id, Outcome(reason=failed[0]))
+        answer = await self._ask(Edits, self._path.equip, clearance, body_digest)
+        if isinstance(answer, Reason):
+            denial = await self.refuse(answer, Asked(peer, clearance.session, clearance.view.authority))
+            self.conclude(clearance.flow_id, Outcome(reason=answer))
+            return denial
         return answer
 
     async def refuse(self, reason: Reason, asked: Asked, detail: str = "") -> Denial:
@@ -76,26 +80,63 @@ class Guard:
             self._path.conclude(flow_id, outcome)
 
     async def _ask[T](
-        self,
-        question: Callable[[], Awaitable[T | Denial]],
-        wanted: type[T],
-        asked: Asked,
-        failed: list[Reason] | None = None,
-    ) -> T | Denial:
-        reason = Reason.INTERNAL
+        self, wanted: type[T], question: Callable[..., Awaitable[T | Denial]], *arguments: Any
+    ) -> T | Denial | Reason:
+        """Return the answer, or why there is none. The reason is never `allowed`."""
+        task = self._deadlines.enter()
         try:
-            async with asyncio.timeout(self._seconds):
-                answer = await question()
-            if isinstance(answer, (wanted, Denial)):
-                return answer
-        except TimeoutError:
-            reason = Reason.DECISION_TIMEOUT
+            answer = await question(*arguments)
         except JobgateError as error:
-            reason = error.reason
+            self._deadlines.leave(task)
+            return Reason.INTERNAL if error.reason is Reason.ALLOWED else error.reason
         except BaseException:  # noqa: BLE001 - the guard itself: nothing may escape into an allow
-            reason = Reason.INTERNAL
-        if reason is Reason.ALLOWED:
-            reason = Reason.INTERNAL
-        if failed is not None:
-            failed.append(reason)
-        return await self.refuse(reason, asked)
+            return Reason.DECISION_TIMEOUT if self._deadlines.leave(task) else Reason.INTERNAL
+        if self._deadlines.leave(task):
+            return Reason.DECISION_TIMEOUT
+        return answer if isinstance(answer, (wanted, Denial)) else Reason.INTERNAL
+
+
+class _Deadlines:
+    """Cancels the task whose question takes too long. As all may take equally long, the oldest is due first.
+
+    One timer for all of them: `asyncio.timeout` makes one per question, which costs more than most questions.
+    """
+
+    __slots__ = ("_due", "_late", "_seconds", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._due: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enter(self) -> asyncio.Task[Any]:
+        """Begin the running task's time."""
+        task = asyncio.current_task()
+        if task is None:  # pragma: no cover - a coroutine of ours runs in a task
+            raise RuntimeError("no task")
+        loop = task.get_loop()
+        due = self._due[task] = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._ring, loop)
+        return task
+
+    def leave(self, task: asyncio.Task[Any]) -> bool:
+        """End it. Return whether it had run out; the task is then no longer being cancelled for that."""
+        if self._due.pop(task, None) is not None:
+            return False
+        self._late.discard(task)
+        task.uncancel()
+        return True
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel what is due and wait for the next."""
+        self._timer = None
+        now = loop.time()
+        for task, due in list(self._due.items()):
+            if due > now:
+                self._timer = loop.call_at(due, self._ring, loop)
+                return
+            del self._due[task]
+            self._late.add(task)
+            task.cancel()

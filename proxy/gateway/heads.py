@@ -26,6 +26,7 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OP
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - RFC 9110's word for a name
 _REQUEST_LINE: Final = re.compile(rf"({_TOKEN}) ([\x21-\x7e]++) HTTP/(1\.[01])")
 _STATUS_LINE: Final = re.compile(r"HTTP/(1\.[01]) ([1-5][0-9]{2})(?: ([\t \x21-\x7e\x80-\xff]*+))?")
+_FIELD: Final = re.compile(rf"\r\n({_TOKEN}):([^\r]*+)")
 _FIELDS: Final = re.compile(rf"(?:\r\n{_TOKEN}:[\t \x21-\x7e\x80-\xff]*+)*+\r\n\r\n")
 _BARE_LINE_END: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 _ABSOLUTE: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)")
@@ -62,22 +63,70 @@ _OVERRIDES: Final = frozenset(
 _STRIPPED: Final = _HOP_BY_HOP | _REWRITTEN | _OVERRIDES
 # `Alt-Svc` invites the client to leave the proxy (A21); `Content-Length` is written by us.
 _RESPONSE_STRIPPED: Final = _HOP_BY_HOP | {"alt-svc", "content-length"}
+_VALUES: Final = ("host", "content-length", "transfer-encoding", "expect", "connection", "upgrade")
+_RESPONSE_VALUES: Final = ("content-length", "transfer-encoding", "connection", "content-encoding")
+_REMEMBERED: Final = 4096
+"""A block of fields longer than this is not worth its memory in every idle connection."""
 _RESPONSE_PREFIXES: Final = ("proxy-",)
 _REQUEST_PREFIXES: Final = ("proxy-", "x-forwarded-")
 
 
 @dataclass(frozen=True, slots=True)
+class Fields:
+    """Fields of a request head that both parsers read alike: all of them, those that are values, those that pass."""
+
+    pairs: Headers
+    """In their order; names are lower case."""
+    hosts: tuple[str, ...]
+    lengths: tuple[str, ...]
+    codings: tuple[str, ...]
+    expectations: tuple[str, ...]
+    named: frozenset[str]
+    """The options of `Connection`."""
+    upgrades: bool
+    end_to_end: Headers
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
-    """A request head that both parsers read alike. `fields` keep their order; names are lower case."""
+    """A request head that both parsers read alike."""
 
     method: str
     target: str
     version: str
-    fields: Headers
+    fields: Fields
 
     def values(self, name: str) -> list[str]:
         """Return all values of a field."""
-        return [value for key, value in self.fields if key == name]
+        return [value for key, value in self.fields.pairs if key == name]
+
+
+class HeadReader:
+    """Reads the heads of one connection. Clients repeat their fields request after request: those are read once.
+
+    Only the last block is kept, for this connection alone; each request line is read by both parsers.
+    """
+
+    __slots__ = ("_block", "_fields")
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._fields: Fields | None = None
+
+    def read(self, raw: bytes) -> Head:
+        """Read one complete request head, its empty line included. Raises ProtocolError."""
+        end = raw.find(b"\r\n")
+        known = self._fields
+        if known is None or raw[end:] != self._block:
+            head = parse_request_head(raw)
+            if len(raw) - end <= _REMEMBERED and head.method != "CONNECT":
+                self._block, self._fields = raw[end:], head.fields
+            return head
+        method, target, version = _read_line(raw[:end].decode("latin-1"))
+        if method == "CONNECT" or known.lengths or known.codings:  # what ends llhttp's reading early is read whole
+            return parse_request_head(raw)
+        _compare(raw[: end + 2] + b"\r\n", method, target, version, [])
+        return Head(method, target, version, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +152,8 @@ class Response:
     keep_alive: bool
     coding: str | None
     """Content-Encoding as the upstream said it, also where `Connection` takes it from the job."""
+    raw: bytes
+    """As it came, to be searched for what must not pass."""
 
 
 class _Witness:
@@ -138,24 +189,46 @@ def find_head_end(buffer: bytes, start: int = 0) -> int:
 def parse_request_head(raw: bytes) -> Head:
     """Read one complete request head, its empty line included. Raises ProtocolError."""
     text = raw.decode("latin-1")
+    method, target, version = _read_line(text)
+    pairs = _split_fields(text, len(method) + len(target) + 10)
+    _compare(raw, method, target, version, pairs)
+    return Head(method, target, version, _sort_fields(tuple([(name.lower(), value) for name, value in pairs])))
+
+
+def _read_line(text: str) -> tuple[str, str, str]:
+    """Return method, target and version of the request line that `text` begins with."""
     line = _REQUEST_LINE.match(text)
     if line is None:
         raise _unreadable_line(text)
     method, target, version = line.groups()
     if method not in METHODS:
         raise ProtocolError("the method is not one of those forwarded", Reason.METHOD_UNKNOWN)
-    pairs = _split_fields(text, line.end())
-    _compare(raw, method, target, version, pairs)
-    return Head(method, target, version, tuple((name.lower(), value) for name, value in pairs))
+    return method, target, version
+
+
+def _sort_fields(pairs: Headers) -> Fields:
+    found: dict[str, list[str]] = {name: [] for name in _VALUES}
+    for name, value in pairs:
+        bucket = found.get(name)
+        if bucket is not None:
+            bucket.append(value)
+    named = connection_names(found["connection"])
+    return Fields(
+        pairs=pairs,
+        hosts=tuple(found["host"]),
+        lengths=tuple(found["content-length"]),
+        codings=tuple(found["transfer-encoding"]),
+        expectations=tuple(found["expect"]),
+        named=named,
+        upgrades=bool(found["upgrade"]) or "upgrade" in named,
+        end_to_end=_end_to_end(pairs, named, _STRIPPED, _REQUEST_PREFIXES),
+    )
 
 
 def _split_fields(text: str, start: int) -> list[tuple[str, str]]:
     if _FIELDS.fullmatch(text, start) is None:
         raise _malformed("a header field is not `name: value` in printable text with CRLF")
-    pairs = []
-    for line in text[start + 2 : -4].split("\r\n") if len(text) - start > 4 else ():
-        name, _, value = line.partition(":")
-        pairs.append((name, value.strip(" \t")))
+    pairs = [(name, value.strip(" \t")) for name, value in _FIELD.findall(text, start)]
     if len(pairs) > FIELD_LIMIT:
         raise _too_large("more than 100 fields")
     return pairs
@@ -240,50 +313,34 @@ def _read_request(head: Head, scheme: str, authority: Authority, target: str) ->
     path, mark, query = target.partition("?")
     check_path(path)
     check_query(query)
-    hosts: list[str] = []
-    lengths: list[str] = []
-    codings: list[str] = []
-    expectations: list[str] = []
-    connection: list[str] = []
-    found = {
-        "host": hosts,
-        "content-length": lengths,
-        "transfer-encoding": codings,
-        "expect": expectations,
-        "connection": connection,
-    }
-    for name, value in head.fields:
-        bucket = found.get(name)
-        if bucket is not None:
-            bucket.append(value)
-        elif name == "upgrade":
-            raise ProtocolError("upgrades are not forwarded", Reason.UPGRADE_REFUSED)
-    _check_host(head, scheme, authority, hosts)
+    fields = head.fields
+    if fields.upgrades:
+        raise ProtocolError("upgrades are not forwarded", Reason.UPGRADE_REFUSED)
+    _check_host(head, scheme, authority)
+    expectations = fields.expectations
     if expectations and (len(expectations) > 1 or expectations[0].lower() != "100-continue"):
         raise _malformed("the only known expectation is 100-continue")
-    named = connection_names(connection)
-    if "upgrade" in named:
-        raise ProtocolError("upgrades are not forwarded", Reason.UPGRADE_REFUSED)
-    framing = frame_request(lengths, codings, head.version)
+    framing = frame_request(fields.lengths, fields.codings, head.version)
     view = RequestView(
         method=head.method,
         scheme=scheme,
         authority=authority,
         path=path,
         query=query if mark else None,
-        headers=_end_to_end(head.fields, named, _STRIPPED, _REQUEST_PREFIXES),
+        headers=fields.end_to_end,
         body_length=framing.length if framing.length >= 0 else None,
     )
     return Request(
         view,
         framing,
         head.version,
-        head.version == "1.1" and "close" not in named,
+        head.version == "1.1" and "close" not in fields.named,
         bool(expectations) and head.version == "1.1" and not framing.is_empty,
     )
 
 
-def _check_host(head: Head, scheme: str, authority: Authority, hosts: list[str]) -> None:
+def _check_host(head: Head, scheme: str, authority: Authority) -> None:
+    hosts = head.fields.hosts
     if len(hosts) > 1:
         raise _mismatch("Host is given twice")
     if not hosts:
@@ -303,7 +360,11 @@ def connection_names(values: list[str]) -> frozenset[str]:
 
 def _end_to_end(fields: Headers, named: frozenset[str], stripped: frozenset[str], prefixes: tuple[str, ...]) -> Headers:
     return tuple(
-        pair for pair in fields if pair[0] not in stripped and pair[0] not in named and not pair[0].startswith(prefixes)
+        [
+            pair
+            for pair in fields
+            if pair[0] not in stripped and pair[0] not in named and not pair[0].startswith(prefixes)
+        ]
     )
 
 
@@ -317,18 +378,23 @@ def parse_response_head(raw: bytes, method: str) -> Response:
     status = int(code)
     try:
         pairs = _split_fields(text, line.end())
-        fields = tuple((name.lower(), value) for name, value in pairs)
-        lengths = [value for name, value in fields if name == "content-length"]
-        codings = [value for name, value in fields if name == "transfer-encoding"]
-        framing = frame_response(method, status, lengths, codings, version)
+        fields = tuple([(name.lower(), value) for name, value in pairs])
+        found: dict[str, list[str]] = {name: [] for name in _RESPONSE_VALUES}
+        for name, value in fields:
+            bucket = found.get(name)
+            if bucket is not None:
+                bucket.append(value)
+        lengths = found["content-length"]
+        framing = frame_response(method, status, lengths, found["transfer-encoding"], version)
     except ProtocolError as error:
         raise _bad_upstream(str(error)) from None
-    named = connection_names([value for name, value in fields if name == "connection"])
+    named = connection_names(found["connection"])
     kept = _end_to_end(fields, named, _RESPONSE_STRIPPED, _RESPONSE_PREFIXES)
     if framing.is_empty and lengths and (method == "HEAD" or status == 304):
         kept = (*kept, ("content-length", lengths[0]))  # says how long the body would have been
-    coding = ", ".join(value for name, value in fields if name == "content-encoding") or None
-    return Response(status, phrase or "", version, kept, framing, version == "1.1" and "close" not in named, coding)
+    coding = ", ".join(found["content-encoding"]) or None
+    keep_alive = version == "1.1" and "close" not in named
+    return Response(status, phrase or "", version, kept, framing, keep_alive, coding, raw)
 
 
 def forwardable_trailers(raw: bytes) -> Headers:

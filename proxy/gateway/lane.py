@@ -225,7 +225,7 @@ class Exchange:
             if upstream is None:
                 began = perf_counter()
                 upstream = await self._parts.pool.dial(key)
-                self._marks["connect"] = (perf_counter() - began) * 1000
+                self._marks["connect"] = perf_counter() - began
             self._upstream = upstream
             self._stop_if_broken()
             self._send(upstream, head)
@@ -381,13 +381,13 @@ class Exchange:
             sent_digest=self._sent_digest if self._upstream is not None else None,
             received_digest=tally.digest if tally is not None else None,
             upstream=self._upstream.address if self._upstream is not None else None,
-            milliseconds=self._marks,
+            milliseconds={name: round(mark * 1000, 3) for name, mark in self._marks.items()},
             redactions=self._relay.redactions if self._relay is not None else 0,
             detail=detail,
         )
 
     def _mark(self, name: str) -> None:
-        self._marks[name] = round((perf_counter() - self._began) * 1000, 3)
+        self._marks[name] = perf_counter() - self._began
 
     def _overdue(self, now: float) -> Reason | None:
         limits, client = self._parts.limits, self._client

@@ -17,6 +17,9 @@ class Cleaner(Protocol):
     def feed(self, piece: bytes) -> bytes:
         """Return what may pass of the bytes so far. Raises ProtocolError to cut the body."""
 
+    def feed_last(self, piece: bytes) -> bytes:
+        """Return what may pass of the last bytes, and what was held back. Raises ProtocolError to cut the body."""
+
     def finish(self) -> bytes:
         """Return what was held back. Raises ProtocolError to cut the body."""
 
@@ -110,9 +113,10 @@ class Pump:
         """Return the payload to forward, counted. Raises ProtocolError."""
         payload = self._decoder.feed(piece)
         if self._cleaner is not None:
-            payload = self._cleaner.feed(payload) if payload else b""
             if self._decoder.done:
-                payload += self._cleaner.finish()
+                payload = self._cleaner.feed_last(payload)
+            elif payload:
+                payload = self._cleaner.feed(payload)
         if payload:
             self.tally.add(payload)
         return payload

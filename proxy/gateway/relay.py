@@ -62,8 +62,9 @@ class Relay:
             echo = self._echo = EchoGuard(edits.watch, None if is_empty else self._response.coding)
             if echo.is_blind:
                 raise ProtocolError("the response's coding cannot be searched", Reason.CREDENTIAL_ECHO)
-            self._fields = _clean(echo, self._fields)
-            self._response = replace(self._response, phrase=echo.clean_value(self._response.phrase))
+            if not echo.is_clean_head(self._response.raw):
+                self._fields = _clean(echo, self._fields)
+                self._response = replace(self._response, phrase=echo.clean_value(self._response.phrase))
 
     def begin(self, *, keep: bool) -> None:
         """Send the head, with what of the body is here already, in one write. Raises ProtocolError before any byte."""

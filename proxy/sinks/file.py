@@ -10,10 +10,10 @@ import errno
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,6 +27,7 @@ from proxy.sinks.disk import Disk, RealDisk, prepare_directory, take_lock
 from proxy.sinks.keys import publish_key
 from proxy.sinks.recovery import Left, recover
 from proxy.sinks.segments import Segments
+from proxy.sinks.worker import Worker
 
 type Tee = Callable[[bytes], None]
 """Takes lines that are durable. Must not block; what it raises is ignored."""
@@ -76,7 +77,7 @@ class FileTrail:
         self._segments = Segments(
             settings.directory, disk, durable=settings.durability == "fsync", reserve=settings.reserve
         )
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trail")
+        self._thread = Worker("trail")
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._pending: deque[_Entry] = deque()
@@ -221,7 +222,7 @@ class FileTrail:
         """Let go of files and lock, in the writing thread so that no write is under way; never wait for a hung disk."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._on_thread(self._let_go), self._settings.close_within)
-        self._thread.shutdown(wait=False)
+        self._thread.stop()
 
     def _let_go(self) -> None:
         self._segments.close()
@@ -231,7 +232,7 @@ class FileTrail:
             self._lock = -1
 
     async def _on_thread[**P, R](self, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        return await self._loop.run_in_executor(self._thread, lambda: work(*arguments, **named))
+        return await self._thread.run(partial(work, *arguments, **named))
 
     # --- the writer ---------------------------------------------------------------------------------------------
 

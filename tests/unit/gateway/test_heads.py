@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.gateway.heads import (
-    Head,
+    HeadReader,
     Request,
     connect_authority,
     find_head_end,
@@ -91,9 +91,55 @@ def test_no_control_passes_in_a_value(octet: int) -> None:
 def test_a_good_head_is_read() -> None:
     """Names are lowered, values stripped, order and target kept."""
     raw = head("Host: Origin.Test", "X-A:  b\t", "x-a:c", "Empty:", target="/p?q=1")
-    assert parse_request_head(raw) == Head(
-        "GET", "/p?q=1", "1.1", (("host", "Origin.Test"), ("x-a", "b"), ("x-a", "c"), ("empty", ""))
-    )
+    read = parse_request_head(raw)
+    assert (read.method, read.target, read.version) == ("GET", "/p?q=1", "1.1")
+    assert read.fields.pairs == (("host", "Origin.Test"), ("x-a", "b"), ("x-a", "c"), ("empty", ""))
+
+
+REPEATED = [
+    head("Host: origin.test", "X-A: b"),
+    head("Host: origin.test", "X-A: b", target="/other?q"),
+    head("Host: origin.test", "X-A: b", method="POST"),
+    head("Host: origin.test", "X-A: b").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    head("Host: origin.test", "X-A: c"),
+    head("Host: origin.test", "Content-Length: 3", method="PUT"),
+    head("Host: origin.test", "Content-Length: 3", method="PUT", target="/again"),
+    head("Host: origin.test", "Transfer-Encoding: chunked", method="PUT"),
+    head("Host: origin.test", "Transfer-Encoding: chunked", method="PUT", target="/again"),
+    head("Host: origin.test", "X: " + "y" * 5000),
+    head("Host: origin.test:443", method="CONNECT", target="origin.test:443"),
+    head("Host: origin.test", "X-A: c"),
+    head("Host: origin.test", "X-A: c"),
+    head("Host: origin.test:443", method="CONNECT", target="origin.test:443"),
+]
+
+
+def test_a_connection_reads_each_head_as_if_it_were_the_first() -> None:
+    """Fields that are repeated are read once, and mean the same under every request line."""
+    reader = HeadReader()
+    for _ in range(2):
+        for raw in REPEATED:
+            assert reader.read(raw) == parse_request_head(raw)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /\x01 HTTP/1.1",
+        b"GET  / HTTP/1.1",
+        b"TRACE / HTTP/1.1",
+        b"GET / HTTP/1.1 ",
+        b"get / HTTP/1.1",
+        b"GET / HTTP/2.0",
+    ],
+)
+def test_a_bad_line_before_known_fields_is_refused(line: bytes) -> None:
+    """Knowing the fields excuses nothing of the line."""
+    reader = HeadReader()
+    good = head("Host: origin.test", "X-A: b")
+    reader.read(good)
+    with pytest.raises(ProtocolError):
+        reader.read(good.replace(b"GET / HTTP/1.1", line))
 
 
 @pytest.mark.parametrize(
