@@ -87,7 +87,14 @@ def _has_exact_types(facts: Mapping[str, Any]) -> bool:
         elif kind is dict:
             if not _has_exact_types(value):
                 return False
-        elif kind is not list or any(type(each) is not str for each in value):
+        elif kind is not list or not _are_texts(value):
+            return False
+    return True
+
+
+def _are_texts(values: list[Any]) -> bool:
+    for value in values:  # noqa: SIM110 - a generator would cost more than a short list
+        if type(value) is not str:
             return False
     return True
 

@@ -5,6 +5,7 @@ passes has one spelling; what goes upstream is written from the values, never fr
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -64,7 +65,6 @@ _STRIPPED: Final = _HOP_BY_HOP | _REWRITTEN | _OVERRIDES
 # `Alt-Svc` invites the client to leave the proxy (A21); `Content-Length` is written by us.
 _RESPONSE_STRIPPED: Final = _HOP_BY_HOP | {"alt-svc", "content-length"}
 _VALUES: Final = ("host", "content-length", "transfer-encoding", "expect", "connection", "upgrade")
-_RESPONSE_VALUES: Final = ("content-length", "transfer-encoding", "connection", "content-encoding")
 _REMEMBERED: Final = 4096
 """A block of fields longer than this is not worth its memory in every idle connection."""
 _RESPONSE_PREFIXES: Final = ("proxy-",)
@@ -358,7 +358,9 @@ def connection_names(values: list[str]) -> frozenset[str]:
     return frozenset(name.strip(" \t").lower() for value in values for name in value.split(","))
 
 
-def _end_to_end(fields: Headers, named: frozenset[str], stripped: frozenset[str], prefixes: tuple[str, ...]) -> Headers:
+def _end_to_end(
+    fields: Iterable[tuple[str, str]], named: frozenset[str], stripped: frozenset[str], prefixes: tuple[str, ...]
+) -> Headers:
     return tuple(
         [
             pair
@@ -378,21 +380,30 @@ def parse_response_head(raw: bytes, method: str) -> Response:
     status = int(code)
     try:
         pairs = _split_fields(text, line.end())
-        fields = tuple([(name.lower(), value) for name, value in pairs])
-        found: dict[str, list[str]] = {name: [] for name in _RESPONSE_VALUES}
-        for name, value in fields:
-            bucket = found.get(name)
-            if bucket is not None:
-                bucket.append(value)
-        lengths = found["content-length"]
-        framing = frame_response(method, status, lengths, found["transfer-encoding"], version)
+        lengths: list[str] = []
+        codings: list[str] = []
+        options: list[str] = []
+        contents: list[str] = []
+        found = {
+            "content-length": lengths,
+            "transfer-encoding": codings,
+            "connection": options,
+            "content-encoding": contents,
+        }
+        fields = []
+        for name, value in pairs:
+            lowered = name.lower()
+            fields.append((lowered, value))
+            if lowered in found:
+                found[lowered].append(value)
+        framing = frame_response(method, status, lengths, codings, version)
     except ProtocolError as error:
         raise _bad_upstream(str(error)) from None
-    named = connection_names(found["connection"])
+    named = connection_names(options)
     kept = _end_to_end(fields, named, _RESPONSE_STRIPPED, _RESPONSE_PREFIXES)
     if framing.is_empty and lengths and (method == "HEAD" or status == 304):
         kept = (*kept, ("content-length", lengths[0]))  # says how long the body would have been
-    coding = ", ".join(found["content-encoding"]) or None
+    coding = ", ".join(contents) or None
     keep_alive = version == "1.1" and "close" not in named
     return Response(status, phrase or "", version, kept, framing, keep_alive, coding, raw)
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from proxy.gateway.limits import Limits
 from proxy.gateway.ports import Dialer
-from proxy.gateway.wire import Wire
+from proxy.gateway.wire import Wire, make_landing
 from proxy.model.authority import Authority
 from proxy.model.errors import DialError, JobgateError
 from proxy.model.reason import Reason
@@ -55,6 +55,7 @@ class Pool:
         self._limits = limits
         self._kept: defaultdict[Key, list[Upstream]] = defaultdict(list)
         self._count = 0
+        self._landing = make_landing()
 
     @property
     def kept(self) -> int:
@@ -83,7 +84,7 @@ class Pool:
         _, authority, secure = key
 
         def make_wire() -> Wire:
-            wire = Wire(loop, self._limits.write_high)
+            wire = Wire(loop, self._limits.write_high, self._landing)
             wire.half_close = half_close
             return wire
 

@@ -13,7 +13,7 @@ from proxy.gateway.limits import Limits
 from proxy.gateway.pool import Pool
 from proxy.gateway.ports import Dialer, Leaves, Path
 from proxy.gateway.replies import write_denial
-from proxy.gateway.wire import Wire
+from proxy.gateway.wire import Wire, make_landing
 from proxy.model.reason import Reason
 
 
@@ -37,6 +37,7 @@ class Gateway:
         self._draining = False
         self._names = f"c{secrets.token_hex(4)}"
         self._accepted = 0
+        self._landing = make_landing()
         self._clock: asyncio.TimerHandle | None = None
 
     @property
@@ -91,7 +92,7 @@ class Gateway:
         self._servers.clear()
 
     def _make_wire(self) -> Wire:
-        wire = Wire(asyncio.get_running_loop(), self._limits.write_high)
+        wire = Wire(asyncio.get_running_loop(), self._limits.write_high, self._landing)
         wire.on_connected = lambda: self._accept(wire)
         return wire
 

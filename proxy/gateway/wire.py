@@ -12,7 +12,7 @@ import ssl
 import struct
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from proxy.gateway.heads import HEAD_LIMIT, find_head_end
 from proxy.model.errors import ProtocolError
@@ -31,12 +31,25 @@ class Reader(Protocol):
         """Note that no more will come."""
 
 
-class Wire(asyncio.Protocol):
+LANDING_SIZE: Final = 256 * 1024
+
+
+def make_landing() -> memoryview:
+    """Return where the wires of one event loop let their bytes land.
+
+    A loop fills it and tells the wire in one step, and the wire copies what is its own, so one serves them all. With a
+    plain `asyncio.Protocol`, uvloop allocates as much for every TLS read: half of what a small flow costs.
+    """
+    return memoryview(bytearray(LANDING_SIZE))
+
+
+class Wire(asyncio.BufferedProtocol):
     """A transport and what is known about it. Used for the job's side and for upstreams alike."""
 
     __slots__ = (
         "_error",
         "_held",
+        "_landing",
         "_loop",
         "_reader",
         "_scanned",
@@ -59,8 +72,9 @@ class Wire(asyncio.Protocol):
         "write_high",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, write_high: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, write_high: int, landing: memoryview) -> None:
         self._loop = loop
+        self._landing = landing
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.buffer = b""
         self.eof = False
@@ -97,9 +111,14 @@ class Wire(asyncio.Protocol):
         self._held = False
         transport.set_write_buffer_limits(high=self.write_high)
 
-    def data_received(self, data: bytes) -> None:
-        """Pass bytes to the reader, or keep them for the task."""
-        self.bytes_in += len(data)
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the interface
+        """Say where bytes may land."""
+        return self._landing
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass the bytes that landed to the reader, or keep them for the task."""
+        data = bytes(self._landing[:nbytes])
+        self.bytes_in += nbytes
         self.touched = monotonic()
         if self._reader is not None:
             self._reader.feed(data)

@@ -32,18 +32,15 @@ class Glob:
     segments: tuple[_Segment, ...]
     needle: str
     """The longest piece without a star: whatever matches holds it, and looking for it costs next to nothing."""
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether it matches one text only."""
-        return all(isinstance(segment, str) for segment in self.segments)
+    is_exact: bool
+    """Whether it matches one text only."""
 
     def matches(self, text: str) -> bool:
         """Whether the whole of `text` is what the pattern says. The one place where a pattern meets text."""
-        if self.needle not in text:
-            return False
         if self.is_exact:
             return text == self.text
+        if self.needle not in text:
+            return False
         return _match_segments(self.segments, _split(text))
 
 
@@ -65,7 +62,7 @@ def compile_glob(text: str) -> Glob:
     if text in {_STAR, _ANY}:
         raise PatternError(f"`{text}` matches everything; leave this condition out")
     needle = max(text.split(_STAR), key=len)
-    return Glob(text, tuple(_read_segment(part) for part in text.split("/")), needle)
+    return Glob(text, tuple(_read_segment(part) for part in text.split("/")), needle, is_exact=_STAR not in text)
 
 
 def _read_segment(part: str) -> _Segment:
