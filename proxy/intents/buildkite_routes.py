@@ -170,8 +170,8 @@ REST: Final[Mapping[str, Call]] = {
     f"POST {_CLUSTER}/queues/{{id}}/resume_dispatch": _call("queue.resume", ADMIN, "cluster"),
     **{line: _call(call.action, CREDENTIAL, "cluster") for line, call in
        _crud(f"{_CLUSTER}/tokens", "agent-token", "cluster", ADMIN).items()},
-    **_crud(f"{_CLUSTER}/secrets", "secret", "cluster", CREDENTIAL),
-    f"PUT {_CLUSTER}/secrets/{{id}}/value": _call("secret.set", CREDENTIAL, "cluster"),
+    **_crud(f"{_CLUSTER}/secrets", "cluster-secret", "cluster", CREDENTIAL),
+    f"PUT {_CLUSTER}/secrets/{{id}}/value": _call("cluster-secret.set", CREDENTIAL, "cluster"),
     **_crud(f"{_ORG}/teams", "team", "team", ADMIN),
     **_crud(f"{_ORG}/rules", "rule", "rule", ADMIN),
     f"GET {_REGISTRY}/packages": _call("package.list", LIST, "package"),

@@ -191,7 +191,7 @@ def test_a_call_about_a_build_names_its_path(
         ("PUT", "organizations/acme/agents/a-1/stop", None, "agent.stop", "organizations/acme/agents/a-1", "admin"),
         ("GET", "organizations/acme/clusters/c/tokens", None, "agent-token.list", "organizations/acme/clusters/c",
          "credential"),
-        ("POST", "organizations/acme/clusters/c/secrets", {}, "secret.create", "organizations/acme/clusters/c",
+        ("POST", "organizations/acme/clusters/c/secrets", {}, "cluster-secret.create", "organizations/acme/clusters/c",
          "credential"),
         ("GET", "user", None, "user.get", "user", "read"),
         ("GET", "builds", None, "build.list", "builds", "list"),

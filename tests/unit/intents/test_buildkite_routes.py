@@ -30,10 +30,11 @@ def test_no_change_is_called_a_read(line: str, call: Call) -> None:
 )
 def test_a_path_that_hands_out_or_grants_says_so(word: str, effect: EffectClass) -> None:
     """Whatever answers or sets a secret is a credential, whatever passes a person's gate is administration."""
+    without_values = {"access-token.get", "cluster-secret.list", "cluster-secret.get"}
     found = [
         call
         for line, call in LINES
-        if any(word in part for part in line.split("/")[1:] if part[0] != "{") and call.action != "access-token.get"
+        if any(word in part for part in line.split("/")[1:] if part[0] != "{") and call.action not in without_values
     ]
     assert found
     assert {call.effect for call in found} == {effect}
