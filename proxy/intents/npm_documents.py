@@ -12,12 +12,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from proxy.intents.packages import Ecosystem, check_text
+from proxy.intents.packages import UPLOAD_LIMIT, Ecosystem, check_text
 from proxy.intents.reading import media_type, member, read_body, read_json, read_object
 from proxy.model.errors import IntentError
 from proxy.model.intent import BodyWanted, Intent, RequestView
 
-DOCUMENT_LIMIT: Final = 32 * 1024 * 1024
+DOCUMENT_LIMIT: Final = UPLOAD_LIMIT
 """The longest document read: a tarball of some 24 MB, since base64 takes a third more. A longer one is denied."""
 _TAG_LIMIT: Final = 4096
 _OWNERS: Final = 64

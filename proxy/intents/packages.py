@@ -67,8 +67,12 @@ EFFECTS: Final[Mapping[str, EffectClass]] = {
 }
 """Every action of the package registries. A moved tag and an un-yanked version change what others install: publish."""
 
+UPLOAD_LIMIT: Final = 32 * 1024 * 1024
+"""The longest upload that is read whole, where its first bytes do not say what it is. A longer one is denied."""
 READS: Final = frozenset({"GET", "HEAD"})
-_OVERRIDES: Final = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+_OVERRIDES: Final = frozenset(
+    {"x-http-method-override", "x-http-method", "x-method-override", "http-method-override", "x-original-method"}
+)
 _PREFIX_SEGMENT: Final = re.compile(r"-|(?:[A-Za-z0-9._~:]|%[0-9A-F]{2})(?:[A-Za-z0-9._~:-]|%[0-9A-F]{2})*")
 
 
