@@ -234,7 +234,8 @@ def stem_of(host: str, suffixes: list[str]) -> str | None:
 def host_names(name: str, model: Model) -> Iterator[str]:
     """Yield the host names, or their templates, under which botocore looks for a service."""
     prefix = model["metadata"]["endpointPrefix"]
-    yield f"{prefix}.amazonaws.com"
+    for start in {each.get("endpoint", {}).get("hostPrefix", "") for each in model["operations"].values()}:
+        yield f"{start}{prefix}.amazonaws.com"
     for rules in sorted((MODELS / name).glob("*/endpoint-rule-set-1.json*")):
         for url in endpoint_urls(read_json(rules.with_name("endpoint-rule-set-1.json"))):
             yield url.removeprefix("https://")
