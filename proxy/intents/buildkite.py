@@ -6,9 +6,11 @@ job's path it uses (fact `job`), which audience, secret or key it names. What no
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from proxy.intents.buildkite_routes import AGENT_ROUTES, REST_ROUTES, Call
+from proxy.intents import graphql
+from proxy.intents.buildkite_routes import AGENT_ROUTES, REST_ROUTES, Call, mutation_effect
 from proxy.intents.rack import read_fields, read_text, refuse_override
 from proxy.intents.reading import read_query
 from proxy.intents.routes import Found, cut_path
@@ -61,6 +63,8 @@ def _read(view: RequestView) -> Intent | BodyWanted:
     if segments[:1] == ["v2"]:
         found = REST_ROUTES.find(view.method, segments[1:])
         return _unlisted(view, segments) if found is None else _read_rest_call(view, found, segments[1:])
+    if segments == ["v1"] and view.authority.host != "api.buildkite.com":
+        return _read_graphql(view)
     return _unlisted(view, segments)
 
 
@@ -79,7 +83,6 @@ def _intent(
     facts: Mapping[str, str] | None = None,
     *,
     exact: bool = True,
-    also: tuple[Intent, ...] = (),
 ) -> Intent:
     return Intent(
         protocol="ci",
@@ -88,7 +91,6 @@ def _intent(
         effect=effect,
         exact=exact,
         facts=facts or {},
-        also=also,
     )
 
 
@@ -167,7 +169,7 @@ def _read_batch(view: RequestView, call: Call, facts: Mapping[str, str]) -> Inte
             raise IntentError("an item of the batch names no key")
         intents.append(_intent(call.action, call.effect, _name_resource(call, key), facts))
     first, *others = intents
-    return _intent(first.action, first.effect, first.resource, facts, also=tuple(others))
+    return replace(first, also=tuple(others))
 
 
 def _read_rest_call(view: RequestView, found: Found[Call], segments: list[str]) -> Intent | BodyWanted:
@@ -182,3 +184,11 @@ def _read_rest_call(view: RequestView, found: Found[Call], segments: list[str]) 
     # Of a list or a creation, the path up to the last id is the parent.
     thing = "/".join(segments[: found.end or len(segments)])
     return _intent(call.action, call.effect, Resource(type=f"ci-{call.kind}", id=thing), facts)
+
+
+def _read_graphql(view: RequestView) -> Intent | BodyWanted:
+    operation = graphql.read_request(view)
+    if isinstance(operation, BodyWanted):
+        return operation
+    first, *others = graphql.describe(operation, "ci", Resource(type="ci-service", id="graphql"), mutation_effect)
+    return replace(first, also=tuple(others))

@@ -180,5 +180,17 @@ REST: Final[Mapping[str, Call]] = {
     f"DELETE {_REGISTRY}/packages/{{package}}": _call("package.delete", DELETE, "package"),
 }  # fmt: skip
 
+_EXECUTING_MUTATIONS: Final = frozenset(
+    {"buildCreate", "buildCancel", "buildRebuild", "jobTypeCommandRetry", "jobTypeCommandCancel"}
+)
+
+
+def mutation_effect(name: str) -> EffectClass:
+    """Say how harmful a GraphQL mutation is: what is not known to start or stop builds is administration."""
+    if name in _EXECUTING_MUTATIONS:
+        return EXECUTE
+    return CREDENTIAL if "token" in name.lower() or "secret" in name.lower() else ADMIN
+
+
 AGENT_ROUTES: Final[Routes[Call]] = compile_routes(AGENT)
 REST_ROUTES: Final[Routes[Call]] = compile_routes(REST)

@@ -4,7 +4,7 @@ Fragments are followed and aliases dropped, so that a mutation cannot hide behin
 not parse, several operations without a chosen one, lists of requests, persisted documents whose text is elsewhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from proxy.intents.graphql_text import Document, OperationText, Value, Variable,
 from proxy.intents.rack import names_of_query
 from proxy.intents.reading import media_type, read_body, read_object
 from proxy.model.errors import IntentError
-from proxy.model.intent import BodyWanted, RequestView
+from proxy.model.intent import BodyWanted, EffectClass, Intent, RequestView, Resource
 
 BODY_LIMIT: Final = 4 << 20
 """Files travel inside the variables of a mutation (GitHub's createCommitOnBranch)."""
@@ -82,6 +82,27 @@ def choose_operation(document: Document, name: str | None, variables: Mapping[st
         raise IntentError("operationName must choose one operation of the GraphQL document")
     chosen = operations[0]
     return Operation(kind=chosen.kind, name=chosen.name, fields=tuple(_collect(document, chosen, variables)))
+
+
+def describe(
+    operation: Operation, protocol: str, resource: Resource, effect_of: Callable[[str], EffectClass]
+) -> tuple[Intent, ...]:
+    """Return an intent for each thing an operation does: one for a query, one for each mutation.
+
+    `effect_of` says how harmful a mutation is; `resource` is what all of it acts on, as far as the text can tell.
+    """
+    facts = {"fields": ",".join(operation.names)[:512]}
+    if operation.name:
+        facts["operation"] = operation.name[:128]
+    if operation.kind == "mutation":
+        actions = [(f"graphql.{name}", effect_of(name)) for name in operation.names]
+    else:
+        effect = EffectClass.READ if operation.kind == "query" else EffectClass.UNKNOWN
+        actions = [(f"graphql.{operation.kind}", effect)]
+    return tuple(
+        Intent(protocol=protocol, action=action, resource=resource, effect=effect, exact=True, facts=facts)
+        for action, effect in actions
+    )
 
 
 def _collect(document: Document, chosen: OperationText, variables: Mapping[str, Any]) -> list[Field]:

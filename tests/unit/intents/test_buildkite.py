@@ -240,6 +240,21 @@ def test_what_stands_beside_the_apis_is_told(
     assert "secret" not in intent.resource.id
 
 
+def test_graphql_is_read_by_its_mutations() -> None:
+    """A mutation behind an alias or beside a harmless one is told by its own name."""
+    body = {"query": "mutation { a: buildCreate(input: {}) { x } b: pipelineDelete(input: {}) { x } }"}
+
+    intent = read(view("POST", "/v1", body, host="graphql.buildkite.com"))
+
+    assert [(one.action, one.effect.value) for one in (intent, *intent.also)] == [
+        ("graphql.buildCreate", "execute"),
+        ("graphql.pipelineDelete", "admin"),
+    ]
+    query = read(view("POST", "/v1", {"query": "{ viewer { user { name } } }"}, host="graphql.buildkite.com"))
+    assert (query.action, query.effect, query.facts) == ("graphql.query", EffectClass.READ, {"fields": "viewer"})
+    assert read(view("POST", "/v1", {}, host=REST)).action == "unknown"
+
+
 def test_a_host_that_speaks_ci_is_read_alike() -> None:
     """A self-hosted or renamed endpoint is read when a rule names the protocol, and only then."""
     asked = view("GET", f"/v3/jobs/{JOB}/secrets?key=K", host="ci.example.com")
@@ -270,6 +285,7 @@ def test_the_body_is_asked_for_only_where_it_says_something() -> None:
 
     assert isinstance(buildkite.decode(unread(f"/v3/jobs/{JOB}/oidc/tokens"), CI), BodyWanted)
     assert isinstance(buildkite.decode(unread(f"/v3/jobs/{JOB}/data/set-batch"), CI), BodyWanted)
+    assert isinstance(buildkite.decode(unread("/v1"), CI), BodyWanted)
     assert isinstance(buildkite.decode(unread("/v2/organizations/a/pipelines/b/builds"), CI), BodyWanted)
     assert isinstance(buildkite.decode(unread(f"/v3/jobs/{JOB}/pipelines"), CI), Intent)
 
@@ -306,6 +322,8 @@ def test_the_body_is_asked_for_only_where_it_says_something() -> None:
         view("POST", f"/v3/jobs/{JOB}/repository_access_token", {"repo_url": "https://u:p@github.com/a/b"}),
         view("POST", f"/v3/jobs/{JOB}/repository_access_token", {"repo_url": "file:///etc"}),
         view("POST", f"/v3/jobs//{JOB}/oidc/tokens"),
+        view("POST", "/v1", [{"query": "{ a }"}], host="graphql.buildkite.com"),
+        view("GET", "/v1?query=mutation{buildCreate}", host="graphql.buildkite.com"),
         view("DELETE", "/v2/organizations/acme/pipelines/app.json", host=REST),
         view("DELETE", "/v2/organizations/acme/pipelines/a%2Fb", host=REST),
         view("GET", "/v2/organizations/acme/pipelines/app?_method=delete", host=REST),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.intents.buildkite_routes import AGENT, REST, Call
+from proxy.intents.buildkite_routes import AGENT, REST, Call, mutation_effect
 from proxy.model.intent import EffectClass
 
 CHANGES = frozenset(EffectClass) - {EffectClass.READ, EffectClass.LIST}
@@ -51,3 +51,19 @@ def test_only_agent_calls_name_the_callers_job() -> None:
     """The engine compares `job` with the job that was verified; a job that REST acts on is another's."""
     assert not [line for line in REST if "{job}" in line]
     assert all("/{job}" in line for line in AGENT if line.split(" /")[1].startswith("jobs/"))
+
+
+@pytest.mark.parametrize(
+    "name, effect",
+    [
+        ("buildCreate", EffectClass.EXECUTE),
+        ("jobTypeBlockUnblock", EffectClass.ADMIN),
+        ("pipelineUpdate", EffectClass.ADMIN),
+        ("clusterAgentTokenCreate", EffectClass.CREDENTIAL),
+        ("secretUpdate", EffectClass.CREDENTIAL),
+        ("neverHeardOf", EffectClass.ADMIN),
+    ],
+)
+def test_an_unknown_mutation_is_administration(name: str, effect: EffectClass) -> None:
+    """Only what starts and stops builds is less than administration."""
+    assert mutation_effect(name) is effect

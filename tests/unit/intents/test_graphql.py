@@ -8,7 +8,7 @@ from proxy.intents import graphql
 from proxy.intents.graphql_text import parse_document
 from proxy.model.authority import Authority
 from proxy.model.errors import IntentError
-from proxy.model.intent import BodyPrefix, BodyWanted, RequestView
+from proxy.model.intent import BodyPrefix, BodyWanted, EffectClass, RequestView, Resource
 
 JSON = ("content-type", "application/json")
 
@@ -168,3 +168,26 @@ def test_another_way_to_ask_is_refused(asked: RequestView) -> None:
     """Only a POST of JSON has one reading."""
     with pytest.raises(IntentError):
         graphql.read_request(asked)
+
+
+@pytest.mark.parametrize(
+    "text, actions, facts",
+    [
+        ("{ a b }", [("graphql.query", EffectClass.READ)], {"fields": "a,b"}),
+        ("query Q { a }", [("graphql.query", EffectClass.READ)], {"fields": "a", "operation": "Q"}),
+        ("subscription { a }", [("graphql.subscription", EffectClass.UNKNOWN)], {"fields": "a"}),
+        ("mutation { x: m n y: m }", [("graphql.m", EffectClass.WRITE), ("graphql.n", EffectClass.ADMIN)],
+         {"fields": "m,n"}),
+    ],
+)  # fmt: skip
+def test_each_mutation_is_an_intent(text: str, actions: list[tuple[str, EffectClass]], facts: dict[str, str]) -> None:
+    """A query reads; of mutations each is told by its real name, once; a subscription's effect is not known."""
+    resource = Resource(type="t", id="i")
+
+    found = graphql.describe(
+        read({"query": text}), "p", resource, lambda name: EffectClass.WRITE if name == "m" else EffectClass.ADMIN
+    )
+
+    assert [(intent.action, intent.effect) for intent in found] == actions
+    assert {(intent.protocol, intent.resource.id) for intent in found} == {("p", "i")}
+    assert all(intent.facts == facts for intent in found)
