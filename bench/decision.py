@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from proxy.engine.decide import decide
+from proxy.engine.decide import Verdict, decide
 from proxy.model.authority import Authority
 from proxy.model.decision import Effect
 from proxy.model.identity import JobContext
@@ -69,7 +69,8 @@ def measure(count: int, samples: int) -> Timing:
         headers=(("host", HOST), ("accept", "*/*"), ("user-agent", "bench")),
     )
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    if decide(view, job, ruleset, now).decision.effect is not Effect.ALLOW:
+    verdict = decide(view, job, ruleset, now)
+    if not isinstance(verdict, Verdict) or verdict.decision.effect is not Effect.ALLOW:
         raise ValueError("the benchmark's request is not allowed by its own rule")
     took = []
     clock = time.perf_counter_ns

@@ -26,7 +26,7 @@ from proxy.model.authority import DEFAULT_PORTS, parse_authority
 from proxy.model.decision import AccessRequest, Decision, Effect
 from proxy.model.errors import ProtocolError, TokenError
 from proxy.model.identity import JobContext, TrustedIssuer, UnverifiedToken, VerifiedClaims
-from proxy.model.intent import Headers, RequestView
+from proxy.model.intent import BodyPrefix, BodyWanted, Headers, RequestView
 from proxy.model.reason import Reason, explain_reason
 from proxy.policy.compile import RuleSet
 from proxy.policy.conditions import JOB_FIELDS
@@ -47,11 +47,15 @@ _PROVIDERS: Final = [profile.provider for profile in PROFILES]
 @click.option("--provider", type=click.Choice(_PROVIDERS), help="Whose claims they are [from `iss`].")
 @click.option("--map", "mapping", multiple=True, metavar="FACT=CLAIM", help="For --provider generic.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A request header; may be repeated.")
+@click.option("--body", type=click.File("rb"), help="A file with the request's body, where what it does stands there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON.")
 @click.pass_context
 def command(ctx: click.Context, /, method: str, url: str, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click's signature
     """Say how METHOD URL of a job would be decided, and why."""
     view = _read_view(method, url, _read_headers(options["headers"]))
+    if options["body"] is not None:
+        body = options["body"].read()
+        view = replace(view, body_length=len(body), body=BodyPrefix(data=body, is_whole=True))
     job = _read_job(options)
     ruleset = RuleFolder(options["rules"] or (Path("rules"),), connector_scopes()).load()
     now = datetime.now(UTC)
@@ -63,6 +67,8 @@ def command(ctx: click.Context, /, method: str, url: str, as_json: bool, **optio
 def _decide(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict:
     """Decide as the path does, the refusal of credentials in the query included."""
     verdict = explain_verdict(view, job, ruleset, now)
+    if isinstance(verdict, BodyWanted):
+        raise click.UsageError("what this request does stands in its body; give that with --body FILE")
     if find_query_credential(view) is None:
         return verdict
     refused = replace(verdict.decision, effect=Effect.DENY, reason=Reason.CREDENTIAL_PRESENT, rule_ids=(), grant=None)

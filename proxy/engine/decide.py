@@ -4,24 +4,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from proxy.intents.registry import decode
+from proxy.intents.registry import Spoken, decode
 from proxy.model.decision import AccessRequest, Decision, Effect
 from proxy.model.errors import IntentError
 from proxy.model.identity import JobContext
 from proxy.model.intent import BodyWanted, Intent, RequestView
+from proxy.model.reason import Reason
 from proxy.policy.compile import RuleSet
-from proxy.policy.evaluate import evaluate, explain
+from proxy.policy.evaluate import evaluate, explain, may_match
 
 type Evaluate = Callable[[RuleSet, AccessRequest], Decision]
-type Decode = Callable[[RequestView], Intent | BodyWanted]
+type Decode = Callable[[RequestView, Spoken], Intent | BodyWanted]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision and the intent it was made on. `intent` is None when the request could not be read."""
+    """A decision and the intent it was made on: None when the request was not read, and `fault` says why not."""
 
     decision: Decision
     intent: Intent | None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +36,36 @@ class AccessQuestion:
     now: datetime
 
 
-def decide(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict:
-    """Decide `view` for `job` under `ruleset` at `now`. Deny is a value; nothing is raised for bad requests."""
+def decide(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict | BodyWanted:
+    """Decide `view` for `job` under `ruleset` at `now`. Deny is a value; nothing is raised for bad requests.
+
+    A BodyWanted asks for the same question again with that much of the body in `view`. It is only ever the answer to a
+    view without a body, and only where some rule might allow the request.
+    """
     return decide_with(decode, evaluate, AccessQuestion(view, job, ruleset, now))
 
 
-def explain_verdict(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict:
+def explain_verdict(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict | BodyWanted:
     """As `decide`, with a step for every rule that named the host."""
     return decide_with(decode, explain, AccessQuestion(view, job, ruleset, now))
 
 
-def decide_with(read: Decode, judge: Evaluate, question: AccessQuestion) -> Verdict:
+def decide_with(read: Decode, judge: Evaluate, question: AccessQuestion) -> Verdict | BodyWanted:
     """Read, then judge. What cannot be read is denied, and no rule is asked."""
     view, ruleset = question.view, question.ruleset
     try:
-        intent = read(view)
-        if isinstance(intent, BodyWanted):
-            raise IntentError("this request cannot be told without its body")  # noqa: TRY301 - one answer for both
+        intent = read(view, ruleset.spoken(view.authority.host))
     except IntentError as error:
-        return Verdict(
-            Decision(effect=Effect.DENY, reason=error.reason, rule_ids=(), revision=ruleset.revision), intent=None
-        )
+        return _refuse(ruleset, error.reason, str(error))
+    if isinstance(intent, BodyWanted):
+        if view.body is not None:
+            return _refuse(ruleset, Reason.INTENT_BROKEN, "its body does not say what it does")
+        if not may_match(ruleset, question.job, view):
+            return _refuse(ruleset, Reason.NO_RULE, "")
+        return intent
     return Verdict(judge(ruleset, AccessRequest(job=question.job, view=view, intent=intent, now=question.now)), intent)
+
+
+def _refuse(ruleset: RuleSet, reason: Reason, fault: str) -> Verdict:
+    decision = Decision(effect=Effect.DENY, reason=reason, rule_ids=(), revision=ruleset.revision)
+    return Verdict(decision, intent=None, fault=fault)

@@ -14,7 +14,7 @@ from proxy.model.decision import Decision, Effect
 from proxy.model.errors import AuditError, CredentialError
 from proxy.model.grant import NO_EDITS, Credential, Edits, Grant, MintRequest
 from proxy.model.identity import Session
-from proxy.model.intent import RequestView
+from proxy.model.intent import BodyWanted, RequestView
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact
 from proxy.policy.compile import RuleSet
@@ -102,8 +102,11 @@ class Engine:
             return _denial(flow_id, decision)
         return Tunnel(flow_id=flow_id, inspect=False)
 
-    async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial:
-        """Decide one request and put the decision on record. A Clearance means: recorded, durable, may be sent."""
+    async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial | BodyWanted:
+        """Decide one request and put the decision on record. A Clearance means: recorded, durable, may be sent.
+
+        A BodyWanted is on no record: read that much of the body, nothing leaving meanwhile, and ask again with it.
+        """
         flow_id = self._parts.entropy.new_id()
         parts = {**self._name(session, peer), **records.request_facts(view)}
         if (unfit := self._unfit(session)) is not None:
@@ -114,7 +117,11 @@ class Engine:
         if stripped:
             parts["stripped"] = [*sorted(stripped)]
         verdict = decide(view, session.job, self._parts.rules(), self._parts.clock.now())
+        if isinstance(verdict, BodyWanted):
+            return verdict
         decision = verdict.decision
+        if verdict.fault:
+            parts["detail"] = verdict.fault
         parts.update(records.intent_facts(verdict.intent))
         grant = None if view.method in _NEVER_CREDENTIALED else decision.grant
         needs_digest = False

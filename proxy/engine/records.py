@@ -1,6 +1,6 @@
 """Facts for the trail, from allow-listed fields only. Query values, header values and bodies are never recorded."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -14,6 +14,8 @@ from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind
 
+MAX_ALSO: Final = 64
+"""Of a request that does very many things at once, so many are named on its record."""
 LABELS: Final = (
     "organization",
     "pipeline",
@@ -75,7 +77,15 @@ def intent_facts(intent: Intent | None) -> dict[str, Fact]:
     }
     if intent.facts:
         facts["facts"] = dict(intent.facts)
+    if intent.also:
+        facts["also"] = [f"{part.name} {part.resource.id}" for part in list(_others(intent))[:MAX_ALSO]]
     return facts
+
+
+def _others(intent: Intent) -> Iterator[Intent]:
+    for part in intent.also:
+        yield part
+        yield from _others(part)
 
 
 def who_facts(session: Session | None, peer: Peer) -> dict[str, Fact]:

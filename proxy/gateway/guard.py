@@ -14,7 +14,7 @@ from proxy.model.authority import Authority
 from proxy.model.errors import JobgateError
 from proxy.model.grant import Edits
 from proxy.model.identity import Session
-from proxy.model.intent import RequestView
+from proxy.model.intent import BodyWanted, RequestView
 from proxy.model.reason import Reason
 
 
@@ -39,24 +39,24 @@ class Guard:
 
     async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
         """Return the session, or the Denial that a failure is."""
-        answer = await self._ask(Session, self._path.authenticate, presented, peer)
+        answer = await self._ask((Session, Denial), self._path.authenticate, presented, peer)
         return answer if not isinstance(answer, Reason) else await self.refuse(answer, Asked(peer))
 
     async def open_tunnel(self, session: Session, authority: Authority, peer: Peer) -> Tunnel | Denial:
         """Return the tunnel, or the Denial that a failure is."""
-        answer = await self._ask(Tunnel, self._path.open_tunnel, session, authority, peer)
+        answer = await self._ask((Tunnel, Denial), self._path.open_tunnel, session, authority, peer)
         return answer if not isinstance(answer, Reason) else await self.refuse(answer, Asked(peer, session, authority))
 
-    async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial:
-        """Return the clearance, or the Denial that a failure is."""
-        answer = await self._ask(Clearance, self._path.admit, session, view, peer)
+    async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial | BodyWanted:
+        """Return the clearance, what must be read first, or the Denial that a failure is."""
+        answer = await self._ask((Clearance, Denial, BodyWanted), self._path.admit, session, view, peer)
         if isinstance(answer, Reason):
             return await self.refuse(answer, Asked(peer, session, view.authority))
         return answer
 
     async def equip(self, clearance: Clearance, body_digest: str | None, peer: Peer) -> Edits | Denial:
         """Return the edits, or a Denial; either way a Denial's flow needs no `conclude` by the caller."""
-        answer = await self._ask(Edits, self._path.equip, clearance, body_digest)
+        answer = await self._ask((Edits, Denial), self._path.equip, clearance, body_digest)
         if isinstance(answer, Reason):
             denial = await self.refuse(answer, Asked(peer, clearance.session, clearance.view.authority))
             self.conclude(clearance.flow_id, Outcome(reason=answer))
@@ -81,9 +81,9 @@ class Guard:
             pass
 
     async def _ask[T](
-        self, wanted: type[T], question: Callable[..., Awaitable[T | Denial]], *arguments: Any
-    ) -> T | Denial | Reason:
-        """Return the answer, or why there is none. The reason is never `allowed`."""
+        self, wanted: tuple[type[Any], ...], question: Callable[..., Awaitable[T]], *arguments: Any
+    ) -> T | Reason:
+        """Return the answer, which is one of `wanted`, or why there is none. The reason is never `allowed`."""
         task = self._deadlines.enter()
         try:
             answer = await question(*arguments)
@@ -94,7 +94,7 @@ class Guard:
             return Reason.DECISION_TIMEOUT if self._deadlines.leave(task) else Reason.INTERNAL
         if self._deadlines.leave(task):
             return Reason.DECISION_TIMEOUT
-        return answer if isinstance(answer, (wanted, Denial)) else Reason.INTERNAL
+        return answer if isinstance(answer, wanted) else Reason.INTERNAL
 
 
 class _Deadlines:

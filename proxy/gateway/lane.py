@@ -7,14 +7,15 @@ the engine has agreed twice, and every clearance is concluded exactly once, howe
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, perf_counter
 from typing import Final
 
 from proxy.engine.seam import Clearance, Denial, Outcome, Peer
 from proxy.gateway.framing import Decoder, Framing
-from proxy.gateway.guard import Guard
+from proxy.gateway.guard import Asked, Guard
 from proxy.gateway.heads import Request, Response, parse_response_head
+from proxy.gateway.held import Budget, HeldBody
 from proxy.gateway.limits import Limits
 from proxy.gateway.pool import Pool, Upstream
 from proxy.gateway.pumps import Discard, Pump
@@ -25,6 +26,7 @@ from proxy.gateway.wire import Wire
 from proxy.model.errors import JobgateError, ProtocolError
 from proxy.model.grant import Edits
 from proxy.model.identity import Session
+from proxy.model.intent import BodyPrefix, BodyWanted
 from proxy.model.reason import Reason
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -33,25 +35,6 @@ _UPSTREAM_FAULTS: Final = {
     Reason.REQUEST_MALFORMED: Reason.UPSTREAM_MALFORMED,
     Reason.HEAD_TOO_LARGE: Reason.UPSTREAM_MALFORMED,
 }
-
-
-class Budget:
-    """Bytes of all bodies held in memory for signing, in this worker."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-
-    def reserve(self, size: int) -> None:
-        """Take `size` bytes. Raises ProtocolError (`overloaded`)."""
-        if size > self._left:
-            raise ProtocolError("too many bodies are being signed at once", Reason.OVERLOADED)
-        self._left -= size
-
-    def release(self, size: int) -> None:
-        """Give `size` bytes back."""
-        self._left += size
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +54,17 @@ class Exchange:
     __slots__ = (
         "_began",
         "_body",
-        "_buffering",
         "_client",
         "_decoder",
+        "_discarding",
         "_edits",
         "_error",
+        "_held",
         "_marks",
         "_parts",
         "_peer",
         "_relay",
         "_request",
-        "_reserved",
         "_sent_digest",
         "_session",
         "_status",
@@ -103,8 +86,8 @@ class Exchange:
         self._marks: dict[str, float] = {}
         self._body: bytes | None = None
         self._sent_digest: str | None = None
-        self._reserved = 0
-        self._buffering = False
+        self._held = HeldBody(client, self._decoder, parts.budget)
+        self._discarding = False
         self._edits: Edits | None = None
         self._upstream: Upstream | None = None
         self._upload: Pump | None = None
@@ -115,11 +98,31 @@ class Exchange:
 
     async def run(self) -> bool:
         """Decide, carry out and record. Return whether the client connection may carry another request."""
-        answer = await self._parts.guard.admit(self._session, self._request.view, self._peer)
+        guard = self._parts.guard
+        answer = await guard.admit(self._session, self._request.view, self._peer)
+        if isinstance(answer, BodyWanted):
+            answer = await self._show_body(answer)
         self._mark("decide")
-        if isinstance(answer, Denial):
-            return await self._deny(answer)
-        return await self._carry(answer)
+        if isinstance(answer, Clearance):
+            return await self._carry(answer)
+        self._held.release()
+        return await self._deny(answer)
+
+    async def _show_body(self, wanted: BodyWanted) -> Clearance | Denial:
+        """Take so much of the body as the engine must see, and ask again. It may ask only once."""
+        guard, request = self._parts.guard, self._request
+        asked = Asked(self._peer, self._session, request.view.authority)
+        is_hopeless = wanted.enough is None and request.framing.length > wanted.limit  # not worth the reading
+        try:
+            if not is_hopeless:
+                await self._held.take(wanted.limit, wanted.enough, asks_to_continue=request.expects_continue)
+        except JobgateError as error:
+            return await guard.refuse(error.reason, asked, str(error))
+        prefix = BodyPrefix(data=self._held.data, is_whole=self._held.is_whole)
+        answer = await guard.admit(self._session, replace(request.view, body=prefix), self._peer)
+        if isinstance(answer, BodyWanted):
+            return await guard.refuse(Reason.INTERNAL, asked)
+        return answer
 
     def check(self, now: float) -> None:
         """Break the exchange if one of its sides has been silent or deaf for too long."""
@@ -136,7 +139,7 @@ class Exchange:
             self._upstream.wire.fail(seen)
         if self._relay is not None:
             self._relay.stop(seen)
-        if self._buffering or self._client.stalled_since is not None:
+        if self._is_reading() or self._client.stalled_since is not None:
             self._client.fail(seen)
 
     # -- the path of an allowed request
@@ -171,28 +174,12 @@ class Exchange:
 
     async def _hold_body(self) -> str:
         """Take the whole body into memory and return its SHA-256. Raises ProtocolError when it is too large."""
-        limit = self._parts.limits.buffered_body
-        if self._request.framing.length > limit:
+        held, limit = self._held, self._parts.limits.buffered_body
+        if self._request.framing.length <= limit:
+            await held.take(limit, asks_to_continue=self._request.expects_continue)
+        if self._request.framing.length > limit or held.size > limit:
             raise ProtocolError("the body is too large to be signed", Reason.BODY_TOO_LARGE)
-        if self._request.expects_continue and not self._client.buffer:
-            self._client.write(CONTINUE)
-        pieces: list[bytes] = []
-        self._buffering = True
-        while not self._decoder.done:
-            if not self._client.buffer and not await self._client.more():
-                raise ProtocolError("the client left inside its body", Reason.CLIENT_GONE)
-            piece, self._client.buffer = self._client.buffer, b""
-            payload = self._decoder.feed(piece)
-            self._parts.budget.reserve(len(payload))
-            self._reserved += len(payload)
-            if self._reserved > limit:
-                raise ProtocolError("the body is too large to be signed", Reason.BODY_TOO_LARGE)
-            pieces.append(payload)
-        self._buffering = False
-        if self._decoder.rest:
-            self._client.detach(self._decoder.rest)
-        self._body = b"".join(pieces)
-        self._sent_digest = hashlib.sha256(self._body).hexdigest()
+        self._sent_digest = hashlib.sha256(held.data).hexdigest()
         return self._sent_digest
 
     async def _forward(self, clearance: Clearance, edits: Edits) -> bool:
@@ -216,8 +203,11 @@ class Exchange:
     async def _ask_upstream(self, clearance: Clearance, edits: Edits) -> Response:
         """Send the request and return the final response head; once more on a new connection if an old one was dead."""
         view = clearance.view
+        if self._held.is_whole and not self._request.framing.is_empty:
+            self._body = self._held.data
+            self._sent_digest = self._sent_digest or hashlib.sha256(self._body).hexdigest()
         framing = self._request.framing if self._body is None else Framing(len(self._body))
-        expects = self._request.expects_continue and self._body is None
+        expects = self._expects_continue
         head = write_request(view, edits, framing, expects_continue=expects)
         key = (self._session.id, view.authority, view.scheme == "https")
         upstream = self._parts.pool.take(key)
@@ -262,7 +252,7 @@ class Exchange:
             gone=Reason.UPSTREAM_CLOSED,
             on_end=self._upload_ended,
         )
-        self._upload.start()
+        self._upload.start(self._held.data)
 
     async def _read_response(self, upstream: Upstream) -> Response | None:
         """Return the final response head, having passed interim ones on; None if the upstream closed unasked."""
@@ -286,7 +276,7 @@ class Exchange:
         if self._request.version != "1.1":
             return
         if response.status == 100:
-            if self._request.expects_continue and self._body is None:
+            if self._expects_continue:
                 self._client.write(CONTINUE)
         elif self._edits is not None and not self._edits.watch:  # nothing unread by the echo guard passes
             self._client.write(write_interim(response))
@@ -349,17 +339,16 @@ class Exchange:
             )
         )
         if keep and pending:
-            self._buffering = True
+            self._discarding = True
             keep = await discard_body(self._client, self._decoder, limit)
-            self._buffering = False
+            self._discarding = False
         return keep
 
     def _release(self, *, reusable: bool) -> None:
         if self._upload is not None:
             self._upload.stop(None)
             self._sent_digest = self._upload.tally.digest
-        self._parts.budget.release(self._reserved)
-        self._reserved = 0
+        self._held.release()
         upstream = self._upstream
         if upstream is None:
             return
@@ -395,7 +384,7 @@ class Exchange:
         since: float | None
         if client.stalled_since is not None:
             reason, since, limit = Reason.CLIENT_TIMEOUT, client.stalled_since, limits.stalled
-        elif self._buffering or (wire is not None and self._is_uploading() and wire.stalled_since is None):
+        elif self._is_reading() or (wire is not None and self._is_uploading() and wire.stalled_since is None):
             reason, since, limit = Reason.CLIENT_TIMEOUT, client.touched, limits.body
         elif wire is None:
             return None  # the guard and the dialer run their own clocks
@@ -406,6 +395,15 @@ class Exchange:
         else:
             reason, since, limit = Reason.UPSTREAM_TIMEOUT, self._waiting_since, limits.response
         return reason if since is not None and now - since > limit else None
+
+    @property
+    def _expects_continue(self) -> bool:
+        """Whether the job still waits to be told to go on, by the upstream."""
+        return self._request.expects_continue and self._body is None and not self._held.is_continued
+
+    def _is_reading(self) -> bool:
+        """Whether the job's body is being read before, or without, sending it on."""
+        return self._held.is_taking or self._discarding
 
     def _is_uploading(self) -> bool:
         return self._upload is not None and not self._upload.finished and self._relay is None

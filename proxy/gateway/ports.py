@@ -9,7 +9,7 @@ from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, P
 from proxy.model.authority import Authority
 from proxy.model.grant import Edits
 from proxy.model.identity import Session
-from proxy.model.intent import RequestView
+from proxy.model.intent import BodyWanted, RequestView
 from proxy.model.reason import Reason
 
 
@@ -22,8 +22,8 @@ class Path(Protocol):
     async def open_tunnel(self, session: Session, authority: Authority, peer: Peer) -> Tunnel | Denial:
         """Say whether any rule could let this job talk to this place."""
 
-    async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial:
-        """Decide one request, on record."""
+    async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial | BodyWanted:
+        """Decide one request, on record; or ask for so much of its body first."""
 
     async def equip(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
         """Mint and return the edits; a Denial is on record and concluded."""

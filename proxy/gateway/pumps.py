@@ -90,9 +90,14 @@ class Pump:
         self.finished = False
         self.error: ProtocolError | None = None
 
-    def start(self) -> None:
-        """Begin, with what the source has kept."""
+    def start(self, first: bytes = b"") -> None:
+        """Begin, with the payload that was taken before and what the source has kept."""
         self._target.source = self._source
+        if first:
+            self.tally.add(first)
+            self._write(first)
+        if self.finished:
+            return
         self._source.attach(self)
         if not self.finished and self._target.stalled_since is not None:
             self._source.hold()

@@ -8,7 +8,8 @@ from time import monotonic
 from proxy.engine.seam import ConnectionEnd, Denial, Peer
 from proxy.gateway.front import Connection, FrontParts
 from proxy.gateway.guard import Guard
-from proxy.gateway.lane import Budget, LaneParts
+from proxy.gateway.held import Budget
+from proxy.gateway.lane import LaneParts
 from proxy.gateway.limits import Limits
 from proxy.gateway.pool import Pool
 from proxy.gateway.ports import Dialer, Leaves, Path

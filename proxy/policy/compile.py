@@ -14,6 +14,7 @@ from proxy.policy.rule import Rule
 
 # Facts most rules fix to exact values, in the order they narrow best: the second level of the index.
 _KEYS: Final = ("pipeline", "repository", "step", "organization")
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class _Bucket:
     always: tuple[Rule, ...]
     keyed: Mapping[tuple[str, object], tuple[Rule, ...]]
     names: tuple[str, ...]
+    spoken: frozenset[str]
+    """The protocols that the rules' intents name."""
 
     def find(self, job: JobContext) -> Iterator[Rule]:
         yield from self.always
@@ -54,6 +57,13 @@ class RuleSet:
         """Return every rule that names `host`, whoever asks, sorted by id: for explain."""
         found = {rule.id: rule for bucket in self._buckets(host) for rule in bucket.rules}
         return [found[name] for name in sorted(found)]
+
+    def spoken(self, host: str) -> frozenset[str]:
+        """Return the protocols that the intents of the rules for `host` name; with any, it is governed by them."""
+        found = _NOTHING
+        for bucket in self._buckets(host):
+            found = found | bucket.spoken if found else bucket.spoken
+        return found
 
     def _buckets(self, host: str) -> Iterator[_Bucket]:
         if (bucket := self._hosts.get(host)) is not None:
@@ -109,7 +119,8 @@ def _make_bucket(rules: list[Rule]) -> _Bucket:
         for key in keys:
             keyed[key].append(rule)
     names = tuple(name for name in _KEYS if any(key[0] == name for key in keyed))
-    return _Bucket(tuple(rules), tuple(always), {key: tuple(found) for key, found in keyed.items()}, names)
+    spoken = frozenset(test.protocol for rule in rules for test in rule.intents or ())
+    return _Bucket(tuple(rules), tuple(always), {key: tuple(found) for key, found in keyed.items()}, names, spoken)
 
 
 def _keys_of(rule: Rule) -> list[tuple[str, object]]:

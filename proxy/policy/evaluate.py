@@ -12,9 +12,11 @@ from typing import Final
 from proxy.model.authority import Authority
 from proxy.model.decision import AccessRequest, Decision, Effect, Step
 from proxy.model.identity import JobContext
+from proxy.model.intent import RequestView
 from proxy.model.reason import Reason
 from proxy.policy.compile import RuleSet
 from proxy.policy.conditions import Bindings, bind_place, bind_request
+from proxy.policy.intents import covers_all, is_unknown, parts_of, touches_any
 from proxy.policy.patterns import Glob, normalise_triplets
 from proxy.policy.rule import Rule
 
@@ -27,6 +29,8 @@ class _Question:
 
     request: AccessRequest
     path: str
+    is_dubious: bool
+    """Whether the host is governed by intents, and what this request does could not be told."""
     _bindings: Bindings | None = field(default=None, init=False)
 
     @property
@@ -38,14 +42,33 @@ class _Question:
 
 def evaluate(ruleset: RuleSet, request: AccessRequest) -> Decision:
     """Decide one request."""
-    question = _Question(request, normalise_triplets(request.view.path))
+    question = _ask(ruleset, request)
     found = ruleset.find(request.view.authority.host, request.job)
     return _decide(ruleset, [rule for rule in found if first_failure(rule, question) is None])
 
 
+def _ask(ruleset: RuleSet, request: AccessRequest) -> _Question:
+    view = request.view
+    is_dubious = is_unknown(request.intent) and bool(ruleset.spoken(view.authority.host))
+    return _Question(request, normalise_triplets(view.path), is_dubious)
+
+
+def may_match(ruleset: RuleSet, job: JobContext, view: RequestView) -> bool:
+    """Whether an allow rule could match, as far as identity, place, method and path tell: the body is worth reading."""
+    path = normalise_triplets(view.path)
+    return any(
+        not rule.is_deny
+        and any(target.matches(view.scheme, view.authority) for target in rule.targets)
+        and _first_unfit(rule, job) is None
+        and (rule.methods is None or view.method in rule.methods)
+        and (rule.paths is None or _is_among(rule.paths, path))
+        for rule in ruleset.find(view.authority.host, job)
+    )
+
+
 def explain(ruleset: RuleSet, request: AccessRequest) -> Decision:
     """Decide as `evaluate` does, with a step for every rule that names the host, matched or not."""
-    question = _Question(request, normalise_triplets(request.view.path))
+    question = _ask(ruleset, request)
     steps = tuple(_step(rule, question) for rule in ruleset.find_all(request.view.authority.host))
     return replace(evaluate(ruleset, request), steps=steps)
 
@@ -143,9 +166,18 @@ def first_failure(rule: Rule, question: _Question) -> str | None:
         return "method"
     if rule.paths is not None and not _is_among(rule.paths, question.path):
         return "path"
-    if rule.when is not None and not _holds(rule, question.bindings):
-        return "when"
-    return None
+    if not _is_meant(rule, question):
+        return "intent"
+    return "when" if rule.when is not None and not _holds(rule, question.bindings) else None
+
+
+def _is_meant(rule: Rule, question: _Question) -> bool:
+    """Whether the rule speaks of what the request does; where rules name intents, none allows unknown ones unasked."""
+    if rule.intents is None:
+        return rule.is_deny or not question.is_dubious
+    if rule.is_deny:
+        return touches_any(rule.intents, question.request.intent)
+    return covers_all(rule.intents, question.request.intent)
 
 
 def _is_among(globs: Iterable[Glob], path: str) -> bool:
@@ -188,14 +220,21 @@ def _why_not(rule: Rule, failure: str, question: _Question) -> str:
             return f"{view.method} is not {_either(sorted(rule.methods or ()))}"
         case "path":
             return f"`{view.path}` is not {_either(glob.text for glob in rule.paths or ())}"
-        case "when":
-            answer = rule.when.holds(question.bindings) if rule.when is not None else False
-            return (
-                f"`{'' if rule.when is None else rule.when.text}` {answer if isinstance(answer, str) else 'is false'}"
-            )
+        case "intent":
+            return _why_not_meant(rule, question)
+    if rule.when is not None and failure == "when":
+        answer = rule.when.holds(question.bindings)
+        return f"`{rule.when.text}` {answer if isinstance(answer, str) else 'is false'}"
     test = next(test for test in rule.tests if f"job.{test.name}" == failure)
     value = test.read(job)
     return f"{'not stated by the issuer' if value is None else f'`{value}`'}, the rule wants {_either(test.wanted)}"
+
+
+def _why_not_meant(rule: Rule, question: _Question) -> str:
+    meant = "; ".join(f"`{part.name} {part.resource.id}` ({part.effect})" for part in parts_of(question.request.intent))
+    if rule.intents is None:
+        return f"the request means {meant}, not known well enough for a rule without `intent`"
+    return f"the request means {meant}, the rule names {_either(test.text for test in rule.intents)}"
 
 
 def _unknowns(rule: Rule, question: _Question) -> list[str]:

@@ -8,10 +8,11 @@ from proxy.model.authority import DEFAULT_PORTS
 from proxy.model.decision import AccessRequest, Decision
 from proxy.model.durations import format_duration
 from proxy.model.identity import JobContext
-from proxy.model.intent import RequestView
+from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason, explain_reason
 from proxy.policy.compile import RuleSet
 from proxy.policy.evaluate import VERBS
+from proxy.policy.intents import CLASSES, parts_of
 from proxy.policy.patterns import MAX_LENGTH
 from proxy.policy.rule import READ_METHODS
 
@@ -27,6 +28,8 @@ _LASTING: Final = (
     "environment",
 )
 _PLAIN: Final = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
+FALLBACK: Final = "http"
+"""The protocol of what no decoder read: said with method and path."""
 _WORDS: Final = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
 
@@ -36,6 +39,8 @@ def describe(decision: Decision, request: AccessRequest, ruleset: RuleSet) -> li
     verdict = "allowed" if decision.is_allowed else f"denied ({decision.reason})"
     url = f"{'' if view.scheme == 'http' else 'https://'}{_place(view)}{view.target}"
     lines = [f"{view.method} {url} is {verdict}: {_sentence(decision, view)}"]
+    if request.intent.protocol != FALLBACK:
+        lines += [f"read as {_meaning(part)}" for part in parts_of(request.intent)]
     rules = {rule.id: rule for rule in ruleset.rules}
     for name in decision.rule_ids:
         rule = rules[name]
@@ -46,6 +51,11 @@ def describe(decision: Decision, request: AccessRequest, ruleset: RuleSet) -> li
     if decision.tags:
         lines.append("tags: " + ", ".join(f"{name}={value}" for name, value in sorted(decision.tags.items())))
     return lines
+
+
+def _meaning(part: Intent) -> str:
+    facts = ", ".join(f"{name}={value}" for name, value in sorted(part.facts.items()))
+    return f"{part.name} {part.resource.id} ({part.effect}{'; ' if facts else ''}{facts})"
 
 
 def _sentence(decision: Decision, view: RequestView) -> str:
@@ -84,6 +94,13 @@ def _rule_lines(request: AccessRequest) -> Iterator[str]:
         yield "    job:"
         yield f"      claims: {{sub: {_quote(subject)}}}"
     yield f"    to: {_quote(_place(view))}"
+    if request.intent.protocol != FALLBACK and all(map(_is_sayable, parts_of(request.intent))):
+        lines = dict.fromkeys(f"{part.name} {part.resource.id}" for part in parts_of(request.intent))
+        yield "    intent:"
+        yield from (f"      - {_quote(line)}" for line in lines)
+        if conditions:
+            yield f"    when: {_quote(' && '.join(conditions))}"
+        return
     if view.method not in READ_METHODS:
         yield f"    method: {view.method}"
     if _fits(view.path):
@@ -92,6 +109,11 @@ def _rule_lines(request: AccessRequest) -> Iterator[str]:
         conditions.append(f"request.path == {_cel(view.path)}")
     if conditions:
         yield f"    when: {_quote(' && '.join(conditions))}"
+
+
+def _is_sayable(part: Intent) -> bool:
+    """Whether a line can name exactly this, in an action's own words."""
+    return _fits(part.action) and _fits(part.resource.id) and part.action not in CLASSES and " " not in part.action
 
 
 def _job_facts(job: JobContext) -> Mapping[str, str]:

@@ -22,10 +22,6 @@ class Fault:
     """Line and column within the text of the value, from 1."""
 
 
-_LATER: Final = {
-    "intent": "`intent` is not read by this version; say the same with `method` and `path`.",
-    "intents": "`intent` is not read by this version; say the same with `method` and `path`.",
-}
 _ALPHABET: Final = "Lower-case letters, digits, `.`, `_` and `-`; at most 63."
 _SHAPES: Final = {
     "string_type": "text",
@@ -46,6 +42,8 @@ _SYNONYMS: Final = {
     "destination": "to",
     "url": "to",
     "paths": "path",
+    "intents": "intent",
+    "does": "intent",
     "methods": "method",
     "verb": "method",
     "if": "when",
@@ -89,7 +87,7 @@ def _explain(entry: Mapping[str, Any], model: type[BaseModel], prefix: Path) -> 
         return Fault(path=path, message=described[0], hint=described[1])
     match kind:
         case "extra_forbidden":
-            hint = _LATER.get(name) or suggest(name, _known_at(model, loc[:-1]))
+            hint = suggest(name, _known_at(model, loc[:-1]))
             return Fault(path=path, message=f"unknown key `{name}`", hint=hint, at_key=True)
         case "missing":
             return Fault(path=path[:-1], message=f"`{name}` is missing", hint=_described(model, loc))

@@ -144,7 +144,7 @@ def find_broad_credential(rule: Rule) -> Iterator[Finding]:
             yield _warning(
                 "credential-any-branch", rule, ("job",), message, "Add `branch:`, `tag:` or `protected: true`."
             )
-    if rule.methods is None:
+    if rule.methods is None and rule.intents is None:
         message = "every method gets this credential, DELETE too"
         yield _warning("credential-any-method", rule, ("method",), message, "List the methods that are needed.")
 

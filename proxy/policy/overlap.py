@@ -13,7 +13,14 @@ def requests_overlap(one: Rule, other: Rule, *, hosts_only: bool = False) -> boo
         return True
     if one.methods is not None and other.methods is not None and not one.methods & other.methods:
         return False
-    return _paths_overlap(one, other) and jobs_overlap(one, other)
+    return _paths_overlap(one, other) and _intents_overlap(one, other) and jobs_overlap(one, other)
+
+
+def _intents_overlap(one: Rule, other: Rule) -> bool:
+    """Whether some request may be meant by both; two allow rules of different protocols never share one."""
+    if one.intents is None or other.intents is None or one.is_deny or other.is_deny:
+        return True
+    return not {test.protocol for test in one.intents}.isdisjoint({test.protocol for test in other.intents})
 
 
 def _paths_overlap(one: Rule, other: Rule) -> bool:
@@ -45,6 +52,7 @@ def rule_covers(wide: Rule, narrow: Rule) -> bool:
         and all(any(target_covers(left, right) for left in wide.targets) for right in narrow.targets)
         and (wide.methods is None or (narrow.methods is not None and narrow.methods <= wide.methods))
         and _paths_cover(wide, narrow)
+        and _intents_cover(wide, narrow)
         and _tests_cover(wide, narrow)
     )
 
@@ -53,6 +61,13 @@ def _paths_cover(wide: Rule, narrow: Rule) -> bool:
     if wide.paths is None:
         return True
     return narrow.paths is not None and all(any(covers(left, right) for left in wide.paths) for right in narrow.paths)
+
+
+def _intents_cover(wide: Rule, narrow: Rule) -> bool:
+    """Whether every line of `narrow` stands in `wide`, word for word."""
+    if wide.intents is None:
+        return True
+    return narrow.intents is not None and set(narrow.intents) <= set(wide.intents)
 
 
 def _tests_cover(wide: Rule, narrow: Rule) -> bool:

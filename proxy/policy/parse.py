@@ -14,6 +14,7 @@ from proxy.model.durations import parse_duration
 from proxy.model.grant import Grant
 from proxy.policy.conditions import Condition, ConditionError, compile_condition
 from proxy.policy.faults import Fault, Path, explain_errors, suggest
+from proxy.policy.intents import read_intent
 from proxy.policy.patterns import PatternError, compile_glob, compile_path
 from proxy.policy.rule import READ_METHODS, FactTest, Rule, Scalar
 from proxy.policy.schema import MAX_RULES, JobText, RuleFileText, RuleText, is_tag_name
@@ -164,7 +165,7 @@ class _RuleReader:
         if self.text.inspect or self.text.effect == "deny":
             return
         why = "cannot be used with `inspect: false`: nothing inside the connection is seen"
-        for key in ("credential", "method", "path"):
+        for key in ("credential", "method", "path", "intent"):
             if getattr(self.text, key) is not None:
                 yield self._fault(key, f"`{key}` {why}", f"Remove `{key}` or `inspect: false`.", at_key=True)
         if self.when is not None and self.when.needs_request:
@@ -208,6 +209,7 @@ class _RuleReader:
             targets=tuple(parse_target(to, is_deny=is_deny) for to in text.to),
             methods=_read_methods(text),
             paths=None if text.path is None else tuple(compile_path(path) for path in text.path),
+            intents=None if text.intent is None else tuple(read_intent(line) for line in text.intent),
             when=self.when,
             inspect=text.inspect,
             grant=self.grant,
@@ -219,7 +221,8 @@ class _RuleReader:
 
 def _read_methods(text: RuleText) -> frozenset[str] | None:
     if text.method is None:
-        return None if text.effect == "deny" or not text.inspect else READ_METHODS
+        says_more = text.effect == "deny" or not text.inspect or text.intent is not None
+        return None if says_more else READ_METHODS
     return None if "any" in text.method else frozenset(text.method)
 
 

@@ -10,6 +10,7 @@ from proxy.model.decision import Effect
 from proxy.model.grant import Grant
 from proxy.model.identity import JobContext
 from proxy.policy.conditions import Condition
+from proxy.policy.intents import IntentTest
 from proxy.policy.patterns import Glob
 from proxy.policy.targets import Target
 
@@ -64,7 +65,7 @@ class FactTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule, ready to be asked. `methods` and `paths` of None mean any."""
+    """A rule, ready to be asked. `methods`, `paths` and `intents` of None mean any."""
 
     id: str
     why: str
@@ -73,6 +74,7 @@ class Rule:
     targets: tuple[Target, ...]
     methods: frozenset[str] | None = None
     paths: tuple[Glob, ...] | None = None
+    intents: tuple[IntentTest, ...] | None = None
     when: Condition | None = None
     inspect: bool = True
     grant: Grant | None = None
@@ -89,7 +91,9 @@ class Rule:
     @property
     def hides_in_requests(self) -> bool:
         """Whether a CONNECT alone cannot tell if the rule matches."""
-        return self.methods is not None or self.paths is not None or (self.when is not None and self.when.needs_request)
+        if self.methods is not None or self.paths is not None or self.intents is not None:
+            return True
+        return self.when is not None and self.when.needs_request
 
     @property
     def meaning(self) -> str:
@@ -100,6 +104,7 @@ class Rule:
             "to": sorted([t.host, str(t.depth), str(t.scheme), str(t.port)] for t in self.targets),
             "method": None if self.methods is None else sorted(self.methods),
             "path": None if self.paths is None else sorted(glob.text for glob in self.paths),
+            "intent": None if self.intents is None else sorted(test.text for test in self.intents),
             "when": None if self.when is None else self.when.text,
             "inspect": self.inspect,
             "grant": None if self.grant is None else self.grant.key,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from proxy.policy.intents import PROTOCOLS, read_intent
 from proxy.policy.patterns import compile_glob, compile_path
 from proxy.policy.targets import parse_target
 
@@ -40,6 +41,10 @@ def _glob(value: str) -> str:
 def _path(value: str) -> str:
     compile_path(value)
     return value
+
+
+def _intent(value: str) -> str:
+    return read_intent(value).text
 
 
 def _method(value: str) -> str:
@@ -91,6 +96,12 @@ Paths = Annotated[
     Listed,
     Field(min_length=1),
     _many({"type": "string", "pattern": "^/[^?#]*$"}),
+]
+Intents = Annotated[
+    tuple[Annotated[str, _checked(_intent)], ...],
+    Listed,
+    Field(min_length=1),
+    _many({"type": "string", "pattern": f"^(unknown|({'|'.join(PROTOCOLS)}) +[^ ]+ +[^ ].*)$"}),
 ]
 Method = Literal["any", "GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 Methods = Annotated[
@@ -192,6 +203,14 @@ class RuleText(_Strict):
             "Left out: any path."
         ),
         examples=["/releases/**", ["/simple/**", "/packages/**"]],
+    )
+    intent: Annotated[Intents | None, Given] = Field(
+        None,
+        description=(
+            "What the request does, decoded from it: `PROTOCOL ACTION RESOURCE`, an effect class in place of the "
+            "action, or `unknown`. `*` stops at `/ : # @`, `**` does not. An allow rule must name all that it does."
+        ),
+        examples=["aws s3:PutObject arn:aws:s3:::releases/payments/*", ["git fetch *", "npm read *"]],
     )
     when: Annotated[str | None, Given] = Field(
         None,

@@ -14,8 +14,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from proxy.connectors.registry import connector_scopes
-from proxy.engine.decide import decide
+from proxy.engine.decide import Verdict, decide
+from proxy.model.decision import Decision
 from proxy.model.identity import JobContext
+from proxy.model.intent import RequestView
+from proxy.policy.compile import RuleSet
 from proxy.policy.published import rule_schema
 from proxy.sources.rules import RuleFolder
 from proxy.sources.yaml import load_yaml
@@ -87,6 +90,12 @@ rules:
 """
 
 
+def decided(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Decision:
+    verdict = decide(view, job, ruleset, now)
+    assert isinstance(verdict, Verdict)
+    return verdict.decision
+
+
 @pytest.mark.parametrize("url", GUARDED)
 def test_the_guard_holds_against_an_allow_rule_for_the_same_place(url: str, tmp_path: Path) -> None:
     """Whatever else is written, the guard denies metadata services, this machine, the cluster and DNS over HTTPS."""
@@ -96,8 +105,8 @@ def test_the_guard_holds_against_an_allow_rule_for_the_same_place(url: str, tmp_
     ruleset = RuleFolder([RULES / "guard.yaml", allow], connector_scopes()).load()
     job, now = JobContext(), datetime.now(UTC)
 
-    assert decide(a_view("GET", url), job, RuleFolder([allow], connector_scopes()).load(), now).decision.is_allowed
-    assert decide(a_view("GET", url), job, ruleset, now).decision.reason == "rule-denied"
+    assert decided(a_view("GET", url), job, RuleFolder([allow], connector_scopes()).load(), now).is_allowed
+    assert decided(a_view("GET", url), job, ruleset, now).reason == "rule-denied"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +129,7 @@ def test_public_packages_are_readable_and_nothing_else(url: str) -> None:
     ruleset = RuleFolder([RULES], connector_scopes()).load()
     now = datetime.now(UTC)
     for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
-        decision = decide(a_view(method, url), JobContext(), ruleset, now).decision
+        decision = decided(a_view(method, url), JobContext(), ruleset, now)
         assert decision.is_allowed is (method in {"GET", "HEAD"})
         assert decision.grant is None
 
@@ -143,7 +152,7 @@ def test_explain_decides_as_the_engine_does(tmp_path: Path) -> None:
         done = jobgate(
             "explain", "--claims", "-", "--json", method, url, cwd=tmp_path, stdin=json.dumps({"branch": branch})
         )
-        expected = decide(a_view(method, url), JobContext(branch=branch), ruleset, datetime.now(UTC)).decision
+        expected = decided(a_view(method, url), JobContext(branch=branch), ruleset, datetime.now(UTC))
         told: dict[str, Any] = json.loads(done.stdout)
 
         assert (told["effect"], told["reason"]) == (expected.effect.value, expected.reason.value)

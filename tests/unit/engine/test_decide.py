@@ -1,27 +1,51 @@
 """Decoding and evaluating are one step, and a request nobody can read is denied."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from proxy.engine.decide import AccessQuestion, decide, decide_with, explain_verdict
+import pytest
+
+from proxy.engine.decide import AccessQuestion, Verdict, decide, decide_with, explain_verdict
+from proxy.intents.registry import Spoken
 from proxy.model.authority import Authority
 from proxy.model.errors import IntentError
 from proxy.model.identity import JobContext
-from proxy.model.intent import Intent, RequestView
+from proxy.model.intent import BodyPrefix, BodyWanted, EffectClass, Intent, RequestView, Resource
 from proxy.model.reason import Reason
 from proxy.policy.evaluate import evaluate
 from tests.fakes.rules import ruleset
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-RULES = ruleset("rules: [{id: read, why: reading is fine, job: {pipeline: web}, to: plain.example}]")
+RULES = ruleset(
+    """
+    rules:
+      - {id: read, why: reading is fine, job: {pipeline: web}, to: plain.example}
+      - {id: push, why: pushing is fine, to: git.example, intent: git push.create git.example/a}
+    """
+)
 VIEW = RequestView(
     method="GET", scheme="https", authority=Authority("plain.example", 443), path="/", query=None, headers=()
 )
+WANTED = BodyWanted(limit=10)
+
+
+def wants(view: RequestView, spoken: Spoken) -> Intent | BodyWanted:
+    if view.body is None:
+        return WANTED
+    return Intent(
+        protocol="git",
+        action="push.create",
+        resource=Resource(type="git", id="git.example/a"),
+        effect=EffectClass.WRITE,
+        exact=True,
+    )
 
 
 def test_decides_on_the_decoded_intent() -> None:
     """The verdict carries the decision and the intent it was made on."""
     verdict = decide(VIEW, JobContext(pipeline="web"), RULES, NOW)
 
+    assert isinstance(verdict, Verdict)
     assert verdict.decision.is_allowed
     assert verdict.decision.rule_ids == ("read",)
     assert verdict.decision.steps == ()
@@ -33,6 +57,7 @@ def test_explains_every_rule_that_names_the_host() -> None:
     """Explaining reaches the same decision, with the condition that failed."""
     verdict = explain_verdict(VIEW, JobContext(pipeline="other"), RULES, NOW)
 
+    assert isinstance(verdict, Verdict)
     assert verdict.decision.reason is Reason.NO_RULE
     assert [step.rule_id for step in verdict.decision.steps] == ["read"]
     assert verdict.decision.steps[0].why.startswith("job.pipeline")
@@ -41,10 +66,60 @@ def test_explains_every_rule_that_names_the_host() -> None:
 def test_a_broken_request_is_denied_whatever_the_rules_say() -> None:
     """A decoder that owns a request it cannot read makes it a denial, before any rule is asked."""
 
-    def broken(view: RequestView) -> Intent:
+    def broken(view: RequestView, spoken: Spoken) -> Intent:
         raise IntentError("two operations")
 
     verdict = decide_with(broken, evaluate, AccessQuestion(VIEW, JobContext(pipeline="web"), RULES, NOW))
 
+    assert isinstance(verdict, Verdict)
     assert verdict.decision.reason is Reason.INTENT_BROKEN
     assert verdict.intent is None
+    assert verdict.fault == "two operations"
+
+
+def test_a_body_is_asked_for_once() -> None:
+    """With the body the same question is decided; a decoder that is never content is a denial."""
+    view = replace(VIEW, authority=Authority("git.example", 443))
+    question = AccessQuestion(view, JobContext(), RULES, NOW)
+    assert decide_with(wants, evaluate, question) is WANTED
+
+    shown = replace(question, view=replace(view, body=BodyPrefix(data=b"", is_whole=True)))
+    verdict = decide_with(wants, evaluate, shown)
+    assert isinstance(verdict, Verdict)
+    assert verdict.decision.rule_ids == ("push",)
+
+    verdict = decide_with(lambda view, spoken: WANTED, evaluate, shown)
+    assert isinstance(verdict, Verdict)
+    assert verdict.decision.reason is Reason.INTENT_BROKEN
+
+
+@pytest.mark.parametrize(
+    "change, job",
+    [
+        ({"authority": Authority("other.example", 443)}, JobContext(pipeline="web")),
+        ({"method": "POST"}, JobContext(pipeline="web")),
+        ({}, JobContext(pipeline="x")),
+        ({"scheme": "http"}, JobContext(pipeline="web")),
+    ],
+)
+def test_no_body_is_read_for_what_no_rule_could_allow(change: dict[str, object], job: JobContext) -> None:
+    """What identity, place and method already refuse costs no memory."""
+    view = replace(VIEW, **change)  # type: ignore[arg-type]
+    verdict = decide_with(wants, evaluate, AccessQuestion(view, job, RULES, NOW))
+
+    assert isinstance(verdict, Verdict)
+    assert verdict.decision.reason is Reason.NO_RULE
+
+
+def test_the_rules_say_what_a_host_speaks() -> None:
+    """A decoder hears which protocols the rules for this host name."""
+    heard: list[Spoken] = []
+
+    def listens(view: RequestView, spoken: Spoken) -> Intent:
+        heard.append(spoken)
+        raise IntentError("enough")
+
+    for host in ("git.example", "plain.example", "none.example"):
+        view = replace(VIEW, authority=Authority(host, 443))
+        decide_with(listens, evaluate, AccessQuestion(view, JobContext(), RULES, NOW))
+    assert heard == [{"git"}, frozenset(), frozenset()]

@@ -64,6 +64,16 @@ def test_a_decision_holds_no_header_no_query_value_and_no_token() -> None:
     assert len(str(record.facts["query_sha256"])) == 64
 
 
+def test_everything_else_a_request_does_is_named() -> None:
+    """What stands in `also` is on the record, however deep, up to a bound."""
+    inner = replace(INTENT, action="GET", also=(replace(INTENT, action="HEAD"),))
+    facts = records.intent_facts(replace(INTENT, also=(inner, *[INTENT] * 200)))
+
+    assert isinstance(facts["also"], list)
+    assert facts["also"][:3] == ["http GET u", "http HEAD u", "http PUT u"]
+    assert len(facts["also"]) == records.MAX_ALSO
+
+
 def test_absent_facts_are_left_out() -> None:
     """A record says what is known and nothing else."""
     plain = replace(VIEW, query=None, body_length=None)

@@ -47,7 +47,7 @@ def test_suggestions(word: str, known: list[str], answer: str) -> None:
         ({"id": "a", "inner": {"count": "1"}}, (), ("inner", "count"), "must be a whole number", "Remove the quotes."),
         ({"id": "a", "inner": []}, (), ("inner",), "must be a mapping", ""),
         ({"id": "a", "many": [{"rolle": "x"}]}, (), ("many", 0, "rolle"), "unknown key", "Did you mean `role`?"),
-        ({"id": "a", "intent": "x"}, (), ("intent",), "unknown key `intent`", "not read by this version"),
+        ({"id": "a", "intents": "x"}, (), ("intents",), "unknown key `intents`", "Known here"),
     ],
 )
 def test_every_fault_has_a_place_and_a_remedy(
