@@ -205,7 +205,8 @@ class Exchange:
         view = clearance.view
         if self._held.is_whole and not self._request.framing.is_empty:
             self._body = self._held.data
-            self._sent_digest = self._sent_digest or hashlib.sha256(self._body).hexdigest()
+            if self._body and self._sent_digest is None:
+                self._sent_digest = hashlib.sha256(self._body).hexdigest()
         framing = self._request.framing if self._body is None else Framing(len(self._body))
         expects = self._expects_continue
         head = write_request(view, edits, framing, expects_continue=expects)

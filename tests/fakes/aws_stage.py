@@ -33,13 +33,18 @@ class WallClock:
 
 @dataclass(slots=True)
 class WatchedSts(StrictSts):
-    """Notes every request to STS and S3 alike."""
+    """Notes every request to STS and S3 alike, and is as slow as `delay` says, in seconds."""
 
     seen: list[Wire] = field(default_factory=list)
+    delay: float = 0.0
 
     def answer(self, wire: Wire) -> tuple[int, bytes]:
         self.seen.append(wire)
         return StrictSts.answer(self, wire)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(self.delay)
+        await StrictSts._serve(self, reader, writer)
 
 
 @dataclass(slots=True)
@@ -54,6 +59,7 @@ class AwsStage:
     _end: Callable[[], object] = field(init=False)
     _thread: threading.Thread = field(init=False)
     _sockets: list[socket.socket] = field(default_factory=list)
+    _searched: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.sts = WatchedSts(self.clock)
@@ -111,10 +117,13 @@ class AwsStage:
             client.send(request)
             return client.reply(request.partition(b" ")[0].decode())
 
-    def leaks(self) -> list[str]:
-        """Where any secret can be read: those of the jobs, and whatever STS handed out."""
+    def leaks(self, *, all_of_them: bool = False) -> list[str]:
+        """Where a secret can be read: the jobs', and those that STS handed out; by default those since the last look."""
         issued = [text for key in self.sts.verifier.keys.values() for text in (key.secret, key.token or key.secret)]
-        return find_leaks(places_of(self.world), [*self.secrets, *issued])
+        known = [*self.secrets, *issued]
+        wanted = known if all_of_them else [secret for secret in known if secret not in self._searched]
+        self._searched.update(wanted)
+        return find_leaks(places_of(self.world), wanted)
 
     def reached(self, target: str) -> list[Wire]:
         """What S3 saw of requests for `target`, its query left aside."""

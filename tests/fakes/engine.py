@@ -10,7 +10,7 @@ from proxy.model.authority import Authority
 from proxy.model.decision import Decision, Effect
 from proxy.model.grant import NO_EDITS, Edits, Grant
 from proxy.model.identity import JobContext, Principal, Session
-from proxy.model.intent import RequestView
+from proxy.model.intent import BodyWanted, RequestView
 from proxy.model.reason import Reason
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,6 +39,8 @@ class FakeEngine:
         self.edits: Edits = NO_EDITS
         self.grant: Grant | None = None
         self.needs_digest = False
+        self.wanted: BodyWanted | None = None
+        self.is_insatiable = False
         self.inspect = True
         self.presented: list[str | None] = []
         self.views: list[RequestView] = []
@@ -73,8 +75,10 @@ class FakeEngine:
             self.opened.append(flow)
         return Tunnel(flow_id=flow, inspect=self.inspect)
 
-    async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial:
+    async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial | BodyWanted:
         self.views.append(view)
+        if self.wanted is not None and (view.body is None or self.is_insatiable):
+            return self.wanted
         await self._act("admit")
         if "admit" in self.faults:
             return self.faults["admit"]  # type: ignore[no-any-return]
