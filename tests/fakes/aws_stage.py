@@ -10,15 +10,34 @@ from typing import Any
 
 from jwt import PyJWK
 
+from proxy.demo.flows import Flow
 from proxy.demo.issuer import ISSUER, BuildJob
 from proxy.demo.sidecar import JobSession
+from proxy.sources.trail import read_keys, verify_trail
 from tests.fakes.aws_verifier import Wire
 from tests.fakes.canary import find_leaks, places_of
 from tests.fakes.raw import RawClient, Reply
-from tests.fakes.sidecar import World
-from tests.fakes.sts import StrictSts
+from tests.fakes.sidecar import World, rule
+from tests.fakes.sts import Role, StrictSts
 
 STS_AUDIENCE = "sts.amazonaws.com"
+REGION = "eu-west-1"
+S3 = f"releases.s3.{REGION}.amazonaws.com"
+STS = f"sts.{REGION}.amazonaws.com"
+ROLE = "arn:aws:iam::123456789012:role/storefront-release"
+BODY = b"a release"
+
+
+def aws_rule(name: str, host: str = S3, **scope: Any) -> dict[str, Any]:
+    """A rule for one folder of a bucket; `scope` is its credential."""
+    return rule(name, host, path=f"/{name}/**", credential={"aws": {"role": ROLE, "region": REGION, **scope}})
+
+
+def s3_request(target: str, *lines: str, method: str = "PUT", host: str = S3, body: bytes = BODY) -> bytes:
+    """A request as it stands on the wire; `lines` are further fields."""
+    length = [f"Content-Length: {len(body)}"] if body else []
+    head = [f"{method} {target} HTTP/1.1", f"Host: {host}", *length, *lines, "", ""]
+    return "\r\n".join(head).encode() + body
 
 
 @dataclass(slots=True)
@@ -64,6 +83,7 @@ class AwsStage:
     def __post_init__(self) -> None:
         self.sts = WatchedSts(self.clock)
         self.sts.issuers[ISSUER] = PyJWK(self.world.issuer.jwks()["keys"][0]).key  # type: ignore[index]
+        self.sts.roles[ROLE] = Role(issuer=ISSUER, claims={"pipeline_slug": "storefront"})
 
     def start(self) -> None:
         """Serve AWS's hosts, then start the sidecar."""
@@ -118,7 +138,7 @@ class AwsStage:
             return client.reply(request.partition(b" ")[0].decode())
 
     def leaks(self, *, all_of_them: bool = False) -> list[str]:
-        """Where a secret can be read: the jobs', and those that STS handed out; by default those since the last look."""
+        """Where a secret of the jobs or of STS can be read; by default only what is new since the last look is searched."""
         issued = [text for key in self.sts.verifier.keys.values() for text in (key.secret, key.token or key.secret)]
         known = [*self.secrets, *issued]
         wanted = known if all_of_them else [secret for secret in known if secret not in self._searched]
@@ -127,8 +147,37 @@ class AwsStage:
 
     def reached(self, target: str) -> list[Wire]:
         """What S3 saw of requests for `target`, its query left aside."""
-        return [wire for wire in self.sts.seen if wire.target.partition(b"?")[0] == target.encode()]
+        seen = [wire for wire in self.sts.seen if b".s3" in wire.values(b"host")[0]]
+        return [wire for wire in seen if wire.target.partition(b"?")[0] == target.encode()]
 
     def minted(self, session: JobSession) -> list[dict[str, Any]]:
         """The records of keys made for a session."""
         return [record for record in self.world.records("credential.minted") if record["session"] == session.id]
+
+    def refused(self, answer: Reply, path: str, reason: str) -> Flow:
+        """What holds of every refusal: the answer says why, the record says it too, S3 saw nothing, nothing leaked."""
+        assert answer.reason == reason, answer.body
+        assert self.reached(path) == []
+        flow = self.world.ended(path=path)
+        assert (flow.reason, flow.flow_id) == (reason, answer.denial["decision"])
+        assert (flow.credential, flow.rules) == (None, tuple(answer.denial["rule"]))
+        assert self.leaks() == []
+        return flow
+
+    def detail_of(self, flow: Flow) -> str:
+        """What the operator reads about a refusal."""
+        records = [record for record in self.world.sidecar.records() if record.get("flow") == flow.flow_id]
+        return str(records[-1].get("detail", ""))
+
+    def settle(self) -> None:
+        """Make STS what it was: prompt, honest and on time."""
+        self.sts.instead.clear()
+        self.clock.ahead = timedelta()
+        self.sts.delay = 0.0
+
+    def check_trail(self) -> None:
+        """See that the trail is whole and no flow is left open."""
+        audit = self.world.sidecar.audit
+        report = verify_trail(audit, read_keys(sorted(audit.glob("key-*.pub"))))
+        assert report.is_intact, report.findings
+        assert report.open_flows == ()

@@ -29,7 +29,8 @@ def spellings(secret: str) -> set[bytes]:
 def places_of(world: World) -> dict[str, bytes]:
     """Everything that can be read of a sidecar from outside: files, metrics, answers, environment, process list."""
     found = {f"answer {number}": output for number, output in enumerate(world.outputs)}
-    found["metrics"] = world.sidecar.api.call("GET", "/metrics").body
+    for page in ("/metrics", "/v1/sessions"):
+        found[page] = world.sidecar.api.call("GET", page).body
     for path in world.sidecar.folder.rglob("*"):
         if path.is_file():
             found[str(path)] = path.read_bytes()
