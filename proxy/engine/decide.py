@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from proxy.intents.registry import Spoken, decode
 from proxy.model.decision import AccessRequest, Decision, Effect
@@ -12,7 +13,9 @@ from proxy.model.intent import BodyWanted, Intent, RequestView
 from proxy.model.reason import Reason
 from proxy.policy.compile import RuleSet
 from proxy.policy.evaluate import evaluate, explain, may_match
+from proxy.policy.intents import parts_of
 
+_CI: Final = "ci"
 type Evaluate = Callable[[RuleSet, AccessRequest], Decision]
 type Decode = Callable[[RequestView, Spoken], Intent | BodyWanted]
 
@@ -63,7 +66,16 @@ def decide_with(read: Decode, judge: Evaluate, question: AccessQuestion) -> Verd
         if not may_match(ruleset, question.job, view):
             return _refuse(ruleset, Reason.NO_RULE, "")
         return intent
+    if _is_foreign(intent, question.job):
+        return _refuse(ruleset, Reason.FOREIGN_JOB, "")
     return Verdict(judge(ruleset, AccessRequest(job=question.job, view=view, intent=intent, now=question.now)), intent)
+
+
+def _is_foreign(intent: Intent, job: JobContext) -> bool:
+    """Whether a call to a CI's own API names a job that is not the verified one: its token may do more than its job."""
+    return any(
+        part.protocol == _CI and "job" in part.facts and part.facts["job"] != job.job_id for part in parts_of(intent)
+    )
 
 
 def _refuse(ruleset: RuleSet, reason: Reason, fault: str) -> Verdict:

@@ -5,6 +5,9 @@ A decoder is asked with the request and the protocols that the rules for this ho
 """
 
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Final
 
 from proxy.intents import fallback
 from proxy.model.intent import BodyWanted, Intent, RequestView
@@ -12,15 +15,29 @@ from proxy.model.intent import BodyWanted, Intent, RequestView
 type Spoken = frozenset[str]
 type Decoder = Callable[[RequestView, Spoken], Intent | BodyWanted | None]
 
-DECODERS: tuple[Decoder, ...] = ()
-"""Protocol decoders. Empty until the first protocol is read: HTTP itself speaks for everything."""
+DECODERS: Final = (
+    "buildkite",
+    "npm",
+    "pypi",
+    "cargo",
+    "golang",
+    "maven",
+)
+"""Modules of this package, each with a `decode`. Loaded for the first request: a sidecar that waits for its job need
+not hold them."""
+
+
+@cache
+def load_decoders() -> tuple[Decoder, ...]:
+    """Return the decoders, in order."""
+    return tuple(import_module(f"proxy.intents.{name}").decode for name in DECODERS)
 
 
 def decode(
-    view: RequestView, spoken: Spoken = frozenset(), decoders: tuple[Decoder, ...] = DECODERS
+    view: RequestView, spoken: Spoken = frozenset(), decoders: tuple[Decoder, ...] | None = None
 ) -> Intent | BodyWanted:
     """Say what `view` means. Raises IntentError when a decoder owns the request but cannot read it."""
-    for decoder in decoders:
+    for decoder in load_decoders() if decoders is None else decoders:
         answer = decoder(view, spoken)
         if answer is not None:
             return answer

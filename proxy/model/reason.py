@@ -44,6 +44,7 @@ class Reason(StrEnum):
     NO_RULE = "no-rule"
     RULE_DENIED = "rule-denied"
     RULE_AMBIGUOUS = "rule-ambiguous"
+    FOREIGN_JOB = "foreign-job"
     INTENT_BROKEN = "intent-broken"
     RULES_UNAVAILABLE = "rules-unavailable"
     ADDRESS_REFUSED = "address-refused"
@@ -119,7 +120,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.FRAMING_AMBIGUOUS: Explanation(400, "The length of the message is ambiguous.", _FIX_CLIENT),
     Reason.UPGRADE_REFUSED: Explanation(403, "Protocol upgrades are not forwarded.", _FIX_CLIENT),
     Reason.PROTOCOL_REFUSED: Explanation(403, "Only HTTP/1.1 and TLS are spoken here.", _FIX_CLIENT),
-    Reason.BODY_TOO_LARGE: Explanation(413, "The body must be signed whole and is over the limit.", _FIX_CLIENT),
+    Reason.BODY_TOO_LARGE: Explanation(
+        413, "The body must be read or signed whole and is over the limit.", _FIX_CLIENT
+    ),
     Reason.BODY_MALFORMED: Explanation(400, "The body's framing is broken.", _FIX_CLIENT),
     Reason.CREDENTIAL_PRESENT: Explanation(
         403,
@@ -130,6 +133,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.RULE_DENIED: Explanation(403, "A rule denies this.", _ASK_RULE),
     Reason.RULE_AMBIGUOUS: Explanation(
         403, "Two rules would hand out different credentials.", "Make the rules named in `rule` exclude each other."
+    ),
+    Reason.FOREIGN_JOB: Explanation(
+        403, "The request acts for another job than the one it comes from.", "Use the job's own id, or leave it out."
     ),
     Reason.INTENT_BROKEN: Explanation(403, "The request names an operation but is malformed.", _FIX_CLIENT),
     Reason.RULES_UNAVAILABLE: Explanation(503, "No rule set is loaded.", _RETRY),

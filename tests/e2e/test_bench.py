@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = (
     "flows/s, jobgate",
-    "flows/s, mitmdump",
+    "flows/s, stock mitmdump",
     "flows/s against stock mitmdump",
     "decision with 10,000 rules, p99",
     "ready after start",

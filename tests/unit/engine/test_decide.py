@@ -111,6 +111,34 @@ def test_no_body_is_read_for_what_no_rule_could_allow(change: dict[str, object],
     assert verdict.decision.reason is Reason.NO_RULE
 
 
+@pytest.mark.parametrize(
+    "job_id, facts, reason",
+    [
+        ("j1", {"job": "j1"}, Reason.ALLOWED),
+        ("j1", {"job": "j2"}, Reason.FOREIGN_JOB),
+        (None, {"job": "j1"}, Reason.FOREIGN_JOB),
+        ("j1", {}, Reason.ALLOWED),
+    ],
+)
+def test_a_job_acts_for_itself_only(job_id: str | None, facts: dict[str, str], reason: Reason) -> None:
+    """A call to the CI's API that names another job is denied whatever the rules say; unstated is not the same."""
+    rules = ruleset("rules: [{id: ci, why: annotating is fine, to: plain.example, intent: ci annotate *}]")
+    intent = Intent(
+        protocol="ci",
+        action="annotate",
+        resource=Resource(type="ci", id="x"),
+        effect=EffectClass.WRITE,
+        exact=True,
+        facts=facts,
+    )
+    question = AccessQuestion(VIEW, JobContext(job_id=job_id), rules, NOW)
+
+    verdict = decide_with(lambda view, spoken: intent, evaluate, question)
+
+    assert isinstance(verdict, Verdict)
+    assert verdict.decision.reason is reason
+
+
 def test_the_rules_say_what_a_host_speaks() -> None:
     """A decoder hears which protocols the rules for this host name."""
     heard: list[Spoken] = []

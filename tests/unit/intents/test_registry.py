@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.intents.registry import Spoken, decode
+from proxy.intents.registry import DECODERS, Spoken, decode, load_decoders
 from proxy.model.authority import Authority
 from proxy.model.errors import IntentError
 from proxy.model.intent import EffectClass, Intent, RequestView, Resource
@@ -41,3 +41,9 @@ def test_broken_is_not_passed_on() -> None:
     """A request that is a decoder's own but broken never reaches a milder decoder."""
     with pytest.raises(IntentError):
         decode(VIEW, decoders=(broken, mine))
+
+
+def test_every_name_is_a_decoder() -> None:
+    """The list names modules that have a `decode`, each once."""
+    assert len(load_decoders()) == len(set(DECODERS)) == len(DECODERS)
+    assert all(callable(decoder) for decoder in load_decoders())
