@@ -13,38 +13,37 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from cel_expr_python import cel
-from cel_expr_python.ext import ext_optional, ext_strings
-
 from proxy.model.authority import Authority
 from proxy.model.decision import AccessRequest
 from proxy.model.identity import JobContext
 
 MAX_LENGTH: Final = 4096
-_JOB_TYPES: Final = {"build_number": cel.Type.INT, "protected": cel.Type.BOOL}
+_JOB_TYPES: Final = {"build_number": "int", "protected": "bool"}
 JOB_FIELDS: Final = tuple(entry.name for entry in fields(JobContext) if entry.name != "claims")
 """Every fact of a job that rules can name."""
 
-VARIABLES: Final[Mapping[str, Any]] = {
-    **{f"job.{name}": _JOB_TYPES.get(name, cel.Type.STRING) for name in JOB_FIELDS},
-    "job.claims": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
-    "job.stated": cel.Type.List(cel.Type.STRING),
-    "request.method": cel.Type.STRING,
-    "request.scheme": cel.Type.STRING,
-    "request.host": cel.Type.STRING,
-    "request.port": cel.Type.INT,
-    "request.path": cel.Type.STRING,
-    "request.query": cel.Type.STRING,
-    "request.headers": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
-    "intent.protocol": cel.Type.STRING,
-    "intent.action": cel.Type.STRING,
-    "intent.effect": cel.Type.STRING,
-    "intent.exact": cel.Type.BOOL,
-    "intent.resource_type": cel.Type.STRING,
-    "intent.resource": cel.Type.STRING,
-    "intent.facts": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
-    "now": cel.Type.TIMESTAMP,
+VARIABLES: Final[Mapping[str, str]] = {
+    **{f"job.{name}": _JOB_TYPES.get(name, "string") for name in JOB_FIELDS},
+    "job.claims": "map of anything",
+    "job.stated": "list",
+    "request.method": "string",
+    "request.scheme": "string",
+    "request.host": "string",
+    "request.port": "int",
+    "request.path": "string",
+    "request.query": "string",
+    "request.headers": "map",
+    "intent.protocol": "string",
+    "intent.action": "string",
+    "intent.effect": "string",
+    "intent.exact": "bool",
+    "intent.resource_type": "string",
+    "intent.resource": "string",
+    "intent.facts": "map",
+    "now": "timestamp",
 }
+"""What a condition may ask about, and the type of each."""
+
 # What is known of a CONNECT before its first request. The rest stays unbound there.
 _KNOWN_AT_CONNECT: Final = {"request.scheme", "request.host", "request.port"}
 _REQUEST_NAMES: Final = tuple(
@@ -59,9 +58,36 @@ _CONSTANT_PATTERN: Final = re.compile(rf"\bmatches\(\s*(?:[^'\"(),]+,\s*)?({_STR
 
 
 @cache
+def _runtime() -> Any:
+    """Return the runtime, loaded when the first rule has a condition, for it weighs ten megabytes."""
+    from cel_expr_python import cel  # noqa: PLC0415 - see above
+
+    return cel
+
+
+@cache
 def _environment() -> Any:
-    """Return what conditions are compiled in; made when the first rule has one, for it weighs megabytes."""
-    return cel.NewEnv(variables=dict(VARIABLES), extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()])
+    """Return what conditions are compiled in."""
+    from cel_expr_python.ext import ext_optional, ext_strings  # noqa: PLC0415 - as the runtime
+
+    cel = _runtime()
+    types = {
+        "string": cel.Type.STRING,
+        "int": cel.Type.INT,
+        "bool": cel.Type.BOOL,
+        "timestamp": cel.Type.TIMESTAMP,
+        "list": cel.Type.List(cel.Type.STRING),
+        "map": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+        "map of anything": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+    }
+    return cel.NewEnv(
+        variables={name: types[kind] for name, kind in VARIABLES.items()},
+        extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
+    )
+
+
+def _is_bool(value: Any) -> bool:
+    return bool(value == _runtime().Type.BOOL)
 
 
 class ConditionError(ValueError):
@@ -101,7 +127,7 @@ class Condition:
             answer = value.value()
         except Exception as error:  # noqa: BLE001 - the runtime's exceptions are not documented; none may open a gate
             return f"could not be evaluated: {type(error).__name__}"
-        if value.type() == cel.Type.BOOL and isinstance(answer, bool):
+        if _is_bool(value.type()) and isinstance(answer, bool):
             return answer
         unbound = _UNBOUND.search(str(answer))
         why = f"`{unbound[1]}` is not known" if unbound is not None else str(answer).partition(": ")[2]
@@ -127,7 +153,7 @@ def compile_condition(text: str) -> Condition:
         program = _environment().compile(text)
     except RuntimeError as error:
         raise _explain(str(error)) from None
-    if program.return_type() != cel.Type.BOOL:
+    if not _is_bool(program.return_type()):
         found = program.return_type().name().lower()
         raise ConditionError(f"a condition must be true or false; this is {found}", "Compare it with something.")
     _check_patterns(text)
@@ -138,7 +164,7 @@ def _check_patterns(text: str) -> None:
     """Refuse a constant regular expression that does not compile; the runtime would notice only when asked."""
     for match in _CONSTANT_PATTERN.finditer(text):
         answer = _environment().compile(f"''.matches({match[1]})").eval(data={})
-        if answer.type() != cel.Type.BOOL:
+        if not _is_bool(answer.type()):
             why = str(answer.value()).partition(": ")[2]
             raise _at(text, match.start(1), why, "Regular expressions are RE2: github.com/google/re2/wiki/Syntax.")
 
