@@ -34,6 +34,7 @@ MODELS = Path(botocore.__file__).parent / "data"
 ACTIONS = Path(str(getattr(find_spec("cfnlint"), "origin", ""))).parent / "data/AdditionalSpecs/Policies.json"
 MAGIC = b"jobgate aws 1\n"
 RULES: dict[str, Any] = tomllib.loads((ROOT / ".ci/aws_effects.toml").read_text())
+RESOURCES: dict[str, str] = tomllib.loads((ROOT / ".ci/aws_resources.toml").read_text())
 KNOWN: dict[str, set[str]] = {name: set(each["Actions"]) for name, each in json.loads(ACTIONS.read_text()).items()}
 LETTERS = {"credential": "c", "admin": "a", "execute": "x", "publish": "p", "delete": "d", "write": "w"} | {
     "read": "r",
@@ -162,6 +163,37 @@ def _has_profile(model: Model, shape_name: str, seen: frozenset[str] = frozenset
     return any(_has_profile(model, each, seen | {shape_name}) for each in inner)
 
 
+def bind_resources(service: str, name: str, model: Model, operation: Model) -> list[list[str]]:
+    """Return the lines of aws_resources.toml for an operation: those for its resource, then those for what it adds.
+
+    A line becomes `LOCATION WIRE-NAME FORMAT...`; locations are `uri`, `querystring`, `header` and `body`.
+    """
+    shape = model["shapes"][operation["input"]["shape"]] if "input" in operation else {}
+    members = shape.get("members", {})
+    found = []
+    for key in ("first", "more"):
+        lines = []
+        for line in RESOURCES[key].strip().split("\n"):
+            owner, operations, member, *rest = line.split(" ")
+            if owner == service and member in members and fnmatch.fnmatchcase(name, operations):
+                used.add(line)
+                place = members[member].get("location", "body")
+                lines.append(" ".join((place, wire_name(model, member, members[member]), *rest)))
+        found.append(lines)
+    return found
+
+
+def wire_name(model: Model, name: str, member: Model) -> str:
+    """Return what a member is called in a request."""
+    plain = str(member.get("locationName", name))
+    if model["metadata"]["protocol"] == "ec2":
+        return str(member.get("queryName", plain[0].upper() + plain[1:]))
+    target = model["shapes"][member["shape"]]
+    if model["metadata"]["protocol"] == "query" and target.get("flattened"):
+        return str(target["member"].get("locationName", plain))
+    return plain
+
+
 def compile_service(name: str, models: list[Model]) -> dict[str, Any]:
     """Return what the decoder must know of one service, all versions of its API together."""
     newest = models[0]["metadata"]
@@ -170,6 +202,7 @@ def compile_service(name: str, models: list[Model]) -> dict[str, Any]:
     operations: dict[str, str] = {}
     roles: dict[str, list[str]] = {}
     routes: dict[str, list[str]] = {}
+    resources: dict[str, list[list[str]]] = {}
     for model in models:
         for operation_name, operation in model["operations"].items():
             full = f"{prefix}:{operation_name}"
@@ -179,6 +212,9 @@ def compile_service(name: str, models: list[Model]) -> dict[str, Any]:
             known = verb.lower() in KNOWN.get(service, ())
             text = LETTERS[effect] + ("" if known else "?") + ("" if action == full else action)
             operations.setdefault(operation_name, text)
+            bound = bind_resources(name, operation_name, model, operation)
+            if any(bound):
+                resources.setdefault(operation_name, bound)
             if effect not in {"read", "list"} and (passed := role_members(model, operation, full)):
                 roles.setdefault(operation_name, passed)
             if model["metadata"]["protocol"].startswith("rest-"):
@@ -192,6 +228,7 @@ def compile_service(name: str, models: list[Model]) -> dict[str, Any]:
         "target": newest.get("targetPrefix", ""),
         "operations": operations,
         "roles": roles,
+        "resources": resources,
         "routes": [f"{route} {' '.join(names)}" for route, names in sorted(routes.items())],
     }
 
@@ -202,17 +239,23 @@ def protocols_of(model: Model) -> list[str]:
     return [str(each) for each in metadata.get("protocols", [metadata["protocol"]])]
 
 
-def endpoint_urls(value: object) -> Iterator[str]:
-    """Yield every URL template of an endpoint rule set."""
+def rule_texts(value: object, name: str) -> Iterator[str]:
+    """Yield every text of a name in an endpoint rule set: `url` templates, or the `signingName`s they go with."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key == "url" and isinstance(inner, str):
+            if key == name and isinstance(inner, str):
                 yield inner
             else:
-                yield from endpoint_urls(inner)
+                yield from rule_texts(inner, name)
     elif isinstance(value, list):
         for inner in value:
-            yield from endpoint_urls(inner)
+            yield from rule_texts(inner, name)
+
+
+def read_rules(service: str) -> Iterator[Any]:
+    """Yield the endpoint rule sets of a service."""
+    for found in sorted((MODELS / service).glob("*/endpoint-rule-set-1.json*")):
+        yield read_json(found.with_name("endpoint-rule-set-1.json"))
 
 
 def stem_of(host: str, suffixes: list[str]) -> str | None:
@@ -236,9 +279,8 @@ def host_names(name: str, model: Model) -> Iterator[str]:
     prefix = model["metadata"]["endpointPrefix"]
     for start in {each.get("endpoint", {}).get("hostPrefix", "") for each in model["operations"].values()}:
         yield f"{start}{prefix}.amazonaws.com"
-    for rules in sorted((MODELS / name).glob("*/endpoint-rule-set-1.json*")):
-        for url in endpoint_urls(read_json(rules.with_name("endpoint-rule-set-1.json"))):
-            yield url.removeprefix("https://")
+    for rules in read_rules(name):
+        yield from (url.removeprefix("https://") for url in rule_texts(rules, "url"))
     for partition in read_json(MODELS / "endpoints.json")["partitions"]:
         for endpoint in partition["services"].get(prefix, {}).get("endpoints", {}).values():
             yield endpoint.get("hostname", "")
@@ -269,8 +311,11 @@ def compile_table() -> bytes:
     blobs, places, offset = [], {}, 0
     for name, versions in models.items():
         service = compile_service(name, versions)
-        for model in versions:
-            signing[signing_name(model)].add(name)
+        for signed in {signing_name(model) for model in versions}:
+            signing[signed].add(name)
+        for rules in read_rules(name):
+            for signed in rule_texts(rules, "signingName"):
+                signing[signed].add(name)
         if service["target"]:
             targets[service["target"]].add(name)
         blob = pack(service)
@@ -310,6 +355,7 @@ def unused_patterns() -> list[str]:
     """Return patterns of aws_effects.toml that no operation matches: misspelt, or out of date."""
     groups = [each["patterns"] for each in RULES["effects"]]
     groups += [RULES["roles"]["not_passed"], RULES["roles"]["passed"], RULES["secrets"]["masked"]]
+    groups += [RESOURCES[key].strip().split("\n") for key in ("first", "more")]
     return sorted({each for group in groups for each in group} - used)
 
 
@@ -318,7 +364,7 @@ def main() -> int:
     table = compile_table()
     dead = unused_patterns()
     if dead:
-        print("patterns that match no operation:", *dead, file=sys.stderr)
+        print("lines that match no operation:", *dead, sep="\n", file=sys.stderr)
         return 1
     if sys.argv[1:] == ["--check"]:
         same = unpack(TABLE.read_bytes()) == unpack(table)

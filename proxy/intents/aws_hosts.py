@@ -56,7 +56,7 @@ _PREFIXED: Final = frozenset(
         "endpoint.events",
     }
     | {"data-kinesis-queues", "control-kinesis-queues", "data.mediastore", "mediaconvert", "kinesisvideo", "iot", "osm"}
-    | {"neptune-graph", "endpoints.email"}
+    | {"endpoints.email"}
 )
 """Stems before which botocore's endpoint rules, or the service itself, put a label of the customer's."""
 _S3_ANYWHERE: Final = {"s3": "bucket", "s3-external-1": "bucket", "s3-accelerate": "bucket", "s3-global": "mrap"}
@@ -165,6 +165,10 @@ def _read_service(labels: list[str], *, is_private: bool) -> AwsHost | None:
         *labels, region = labels
     elif len(labels) == 2 and _REGION.fullmatch(labels[0]):  # us-east-1.queue: the first form there was
         region, *labels = labels
+    elif (
+        len(labels) == 3 and labels[2] == "neptune-graph" and _REGION.fullmatch(labels[1])
+    ):  # GRAPH.REGION.neptune-graph
+        region, labels = labels[1], labels[2:]
     elif len(labels) > 1 and labels[-1] in {"global", "us-gov"}:
         labels = labels[:-1]
     if is_private:

@@ -13,6 +13,7 @@ from proxy.intents.reading import decode_component
 type Query = Mapping[str, Sequence[str]]
 """Every parameter with all its values, in order."""
 
+MAX_SEGMENTS: Final = 128
 _EMPTY: Final[dict[str, str]] = {}
 
 
@@ -60,6 +61,8 @@ class Router:
         segments = [decode_component(each) if "%" in each else each for each in path[1:].split("/")]
         if not segments[-1]:
             segments.pop()
+        if len(segments) > MAX_SEGMENTS:
+            return None
         return _find(root, segments, 0, (), query)
 
 

@@ -271,11 +271,11 @@ def _from_body(body: bytes, asked: _Asked) -> list[Intent]:
     if not body:
         return []
     found: list[Intent] = []
-    roles: list[str] = []
+    roles: list[tuple[str, str]] = []
     for element in read_xml(body).walk():
         name = element.name.lower()
         if name in _ROLES:
-            roles.append(element.text.strip())
+            roles.append((name, element.text.strip()))
         if name == "outputlocation":
             raise IntentError("a restore that writes its selection elsewhere is not read")
         if name == "tags" and asked.operation.name == "CreateBucket":

@@ -28,6 +28,16 @@ _EFFECTS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A member of the input, where it is (`uri`, `querystring`, `header`, `body`), the ARN's format, and an action."""
+
+    place: str
+    member: str
+    pattern: str
+    action: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One operation. `is_known` says that AWS's own list has the action; `roles` are members that pass an IAM role."""
@@ -38,6 +48,10 @@ class Operation:
     effect: EffectClass
     is_known: bool
     roles: frozenset[str]
+    bound: tuple[Binding, ...] = ()
+    """What its resource is made of, the first that is sent."""
+    added: tuple[Binding, ...] = ()
+    """What else it does, each that is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +65,17 @@ class Service:
     operations: Mapping[str, str]
     """Name -> effect's letter, `?` where the action is assumed, and the action where it is not `prefix:name`."""
     roles: Mapping[str, list[str]]
+    resources: Mapping[str, list[list[str]]]
     router: Router
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether operations are told by method and path, and by nothing else."""
+        return self.protocols <= {"rest-json", "rest-xml"}
 
     def operation(self, name: str) -> Operation | None:
         """Return what is known of an operation, None for a name this service does not have."""
-        text = self.operations.get(name)
-        if text is None:
-            return None
-        action = text[1:].removeprefix("?")
-        return Operation(
-            service=self.name,
-            name=name,
-            action=action or f"{self.prefix}:{name}",
-            effect=_EFFECTS[text[0]],
-            is_known=text[1:2] != "?",
-            roles=frozenset(self.roles.get(name, ())),
-        )
+        return _read_operation(self.name, name) if name in self.operations else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,5 +126,24 @@ def load_service(name: str) -> Service:
         target=found["target"],
         operations=found["operations"],
         roles=found["roles"],
+        resources=found["resources"],
         router=build_router(found["routes"]),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _read_operation(service_name: str, name: str) -> Operation:
+    service = load_service(service_name)
+    text = service.operations[name]
+    action = text[1:].removeprefix("?")
+    bound, added = service.resources.get(name, ((), ()))
+    return Operation(
+        service=service_name,
+        name=name,
+        action=action or f"{service.prefix}:{name}",
+        effect=_EFFECTS[text[0]],
+        is_known=text[1:2] != "?",
+        roles=frozenset(service.roles.get(name, ())),
+        bound=tuple(Binding(*line.split(" ")) for line in bound),
+        added=tuple(Binding(*line.split(" ")) for line in added),
     )

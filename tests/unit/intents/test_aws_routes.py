@@ -68,6 +68,7 @@ def test_the_most_specific_template_wins(
         ("GET", "/objects"),
         ("GET", "/"),
         ("GET", "/three/a/b"),
+        ("GET", "/objects" + "/a" * 200),
     ],
 )
 def test_what_fits_no_template_is_nothing(method: str, path: str) -> None:
