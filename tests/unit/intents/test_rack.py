@@ -1,5 +1,7 @@
 """What a Rack application could read another way is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.intents import rack
@@ -78,16 +80,7 @@ def test_fields_are_read_from_a_json_object() -> None:
 def test_an_empty_chunked_body_has_no_fields() -> None:
     """A body whose length was not told may turn out empty."""
     asked = view("POST", JSON, length=None)
-    seen = RequestView(
-        method=asked.method,
-        scheme=asked.scheme,
-        authority=asked.authority,
-        path=asked.path,
-        query=None,
-        headers=asked.headers,
-        body_length=None,
-        body=BodyPrefix(data=b"", is_whole=True),
-    )
+    seen = replace(asked, body=BodyPrefix(data=b"", is_whole=True))
     assert rack.read_fields(asked, "a") == BodyWanted(limit=rack.JSON_LIMIT)
     assert rack.read_fields(seen, "a") == {"a": None}
 
@@ -137,3 +130,59 @@ def test_a_site_keeps_an_unusual_port(scheme: str, authority: Authority, site: s
     """Two servers on one host are two places."""
     asked = RequestView(method="GET", scheme=scheme, authority=authority, path="/", query=None, headers=())
     assert rack.read_site(asked) == site
+
+
+FORM = ("content-type", "application/x-www-form-urlencoded")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        view("POST", FORM, body=b'{"a": "100% & more"}'),
+        view("POST", FORM, body=b'["a"]'),
+        view("POST", FORM, body=b""),
+        view("POST", body=b'{"a": "the_method"}'),
+        view("POST", JSON, length=10),
+        view("GET"),
+        view("PUT", FORM, length=10),
+    ],
+)
+def test_json_that_is_called_a_form_may_pass(asked: RequestView) -> None:
+    """What `curl -d` sends by default is JSON under a wrong name; no form field hides in it."""
+    assert rack.refuse_forms(asked, 100) is None
+
+
+def test_a_form_is_looked_into() -> None:
+    """Whether a form hides a method is not known before it is read."""
+    asked = view("POST", FORM, length=None)
+    assert rack.refuse_forms(asked, 100) == BodyWanted(limit=100)
+    assert rack.refuse_forms(replace(asked, body=BodyPrefix(data=b"", is_whole=True)), 100) is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        view("POST", FORM, body=b"_method=DELETE"),
+        view("POST", FORM, body=b'{"a": "&_method=DELETE&"}'),
+        view("POST", FORM, body=b'{"a": "&%5Fmethod=DELETE&"}'),
+        view("POST", FORM, body=b'{"a": ";_%6dethod[]=DELETE;"}'),
+        view("POST", FORM, body=b'{"a": "& _method=DELETE"}'),
+        view("POST", body=b'{"a": "&_method=DELETE"}'),
+        view("POST", FORM, body=b"a=b"),
+        view("POST", ("content-type", "multipart/form-data; boundary=x"), body=b"{}"),
+        view("POST", FORM, ("x-http-method-override", "DELETE"), body=b"{}"),
+        view("GET", FORM, body=b"{}"),
+    ],
+)
+def test_a_method_hidden_in_json_is_found(asked: RequestView) -> None:
+    """A text that is JSON and a form at once is read as both."""
+    with pytest.raises(IntentError):
+        rack.refuse_forms(asked, 100)
+
+
+def test_a_server_that_ignores_content_types_is_followed() -> None:
+    """GitHub reads JSON whatever it is called, and so is it read for GitHub."""
+    asked = view("PUT", ("content-type", "text/plain"), body=b'{"a": "x"}')
+    assert rack.read_fields(asked, "a", any_type=True) == {"a": "x"}
+    with pytest.raises(IntentError):
+        rack.read_fields(view("PUT", JSON, body=b'{"a": "x"}'), "a", limit=5)
