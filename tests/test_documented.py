@@ -14,6 +14,7 @@ from proxy.cli.main import COMMANDS, entry
 from proxy.config import ENVIRONMENT, Settings
 from proxy.connectors.registry import connector_scopes
 from proxy.model.reason import Reason, explain_reason
+from proxy.policy.intents import PROTOCOLS
 from proxy.policy.parse import parse_rules
 from proxy.policy.schema import JobText, RuleText
 from proxy.sources.yaml import load_yaml
@@ -60,6 +61,12 @@ def test_every_reason_is_in_the_readme(reason: Reason) -> None:
 def test_every_setting_is_in_the_readme(name: str) -> None:
     """The settings table names every setting by its full name."""
     assert f"`{name}`" in README
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_is_in_the_guide(protocol: str) -> None:
+    """What a rule can say of a request's intent stands in docs/rules.md."""
+    assert f"| `{protocol}` |" in (ROOT / "docs" / "rules.md").read_text()
 
 
 @pytest.mark.parametrize("variable", sorted(ENVIRONMENT))

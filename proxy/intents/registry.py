@@ -15,15 +15,15 @@ from proxy.model.intent import BodyWanted, Intent, RequestView
 type Spoken = frozenset[str]
 type Decoder = Callable[[RequestView, Spoken], Intent | BodyWanted | None]
 
-DECODERS: Final = (
-    "buildkite",
-    "npm",
-    "pypi",
-    "cargo",
-    "golang",
-    "maven",
-)
-"""Modules of this package, each with a `decode`. Loaded for the first request: a sidecar that waits for its job need
+DECODERS: Final = {
+    "buildkite": "ci",
+    "npm": "npm",
+    "pypi": "pypi",
+    "cargo": "cargo",
+    "golang": "go",
+    "maven": "maven",
+}
+"""Modules of this package, each with a `decode`, and the protocol word that rules use for it. Loaded for the first request: a sidecar that waits for its job need
 not hold them."""
 
 

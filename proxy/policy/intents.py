@@ -5,7 +5,7 @@ request does; a deny rule matches when any of it is meant, or might be.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,31 +13,8 @@ from proxy.model.intent import EffectClass, Intent
 from proxy.policy.patterns import Glob, PatternError, compile_glob
 
 UNKNOWN: Final = "unknown"
-PROTOCOLS: Final = (
-    "ai",
-    "aws",
-    "azure",
-    "cargo",
-    "ci",
-    "gcp",
-    "git",
-    "github",
-    "gitlab",
-    "go",
-    "http",
-    "kubernetes",
-    "lfs",
-    "maven",
-    "npm",
-    "nuget",
-    "oci",
-    "pypi",
-    "rubygems",
-    "sigstore",
-    "terraform",
-    "vault",
-)
-"""What is read. A word outside this list could never match, and would leave a host ungoverned by a slip of the pen."""
+PROTOCOLS: Final = ("cargo", "ci", "go", "http", "maven", "npm", "pypi")
+"""What is read. A rule with another word would never match: a deny rule that quietly denies nothing."""
 CLASSES: Final = {effect.value: effect for effect in EffectClass if effect is not EffectClass.UNKNOWN}
 _SEPARATOR: Final = re.compile(r"([:#@])")
 
@@ -81,16 +58,16 @@ class IntentTest:
         return self.resource is None or self.resource.matches(_cut(part.resource.id))
 
 
-def read_intent(text: str) -> IntentTest:
+def read_intent(text: str, protocols: Collection[str] = PROTOCOLS) -> IntentTest:
     """Read one line. Raises PatternError with the spelling that would be right."""
     words = text.split(maxsplit=2)
     if words == [UNKNOWN]:
         return IntentTest(text=UNKNOWN, protocol=UNKNOWN)
     if len(words) != 3:
-        raise PatternError(f"an intent is `PROTOCOL ACTION RESOURCE`, such as `git fetch *`; `{text}` is not")
+        raise PatternError(f"an intent is `PROTOCOL ACTION RESOURCE`, such as `npm install *`; `{text}` is not")
     protocol, action, resource = words
-    if protocol not in PROTOCOLS:
-        raise PatternError(f"`{protocol}` is no protocol that is read; choose of {', '.join(PROTOCOLS)}")
+    if protocol not in protocols:
+        raise PatternError(f"`{protocol}` is no protocol that is read; choose of {', '.join(protocols)}")
     effect = CLASSES.get(action)
     return IntentTest(
         text=" ".join(words),

@@ -210,7 +210,7 @@ class RuleText(_Strict):
             "What the request does, decoded from it: `PROTOCOL ACTION RESOURCE`, an effect class in place of the "
             "action, or `unknown`. `*` stops at `/ : # @`, `**` does not. An allow rule must name all that it does."
         ),
-        examples=["aws s3:PutObject arn:aws:s3:::releases/payments/*", ["git fetch *", "npm read *"]],
+        examples=["npm publish registry.npmjs.org/@acme/*", ["pypi install *", "npm read *"]],
     )
     when: Annotated[str | None, Given] = Field(
         None,

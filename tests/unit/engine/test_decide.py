@@ -20,7 +20,7 @@ RULES = ruleset(
     """
     rules:
       - {id: read, why: reading is fine, job: {pipeline: web}, to: plain.example}
-      - {id: push, why: pushing is fine, to: git.example, intent: git push.create git.example/a}
+      - {id: push, why: pushing is fine, to: git.example, intent: npm publish git.example/a}
     """
 )
 VIEW = RequestView(
@@ -33,10 +33,10 @@ def wants(view: RequestView, spoken: Spoken) -> Intent | BodyWanted:
     if view.body is None:
         return WANTED
     return Intent(
-        protocol="git",
-        action="push.create",
+        protocol="npm",
+        action="publish",
         resource=Resource(type="git", id="git.example/a"),
-        effect=EffectClass.WRITE,
+        effect=EffectClass.PUBLISH,
         exact=True,
     )
 
@@ -150,4 +150,4 @@ def test_the_rules_say_what_a_host_speaks() -> None:
     for host in ("git.example", "plain.example", "none.example"):
         view = replace(VIEW, authority=Authority(host, 443))
         decide_with(listens, evaluate, AccessQuestion(view, JobContext(), RULES, NOW))
-    assert heard == [{"git"}, frozenset(), frozenset()]
+    assert heard == [{"npm"}, frozenset(), frozenset()]

@@ -13,6 +13,7 @@ from proxy.policy.overlap import requests_overlap, rule_covers
 from proxy.policy.patterns import PatternError
 from tests.fakes.policy import a_request, a_rule, a_view, rules_of, ruleset_of
 
+ANY = ("aws", "git", "oci", "npm")
 PUT = "arn:aws:s3:::releases/payments/x.tgz"
 
 
@@ -65,7 +66,7 @@ COVERS: list[tuple[str, Intent, bool]] = [
 @pytest.mark.parametrize("line, intent, expected", COVERS, ids=[f"{r[0]} / {r[1].name} {r[1].effect}" for r in COVERS])
 def test_a_line_covers_what_it_names(line: str, intent: Intent, *, expected: bool) -> None:
     """A star never reaches over a separator, a class is one class, and the unknown is never meant by a wildcard."""
-    assert covers_all((read_intent(line),), intent) is expected
+    assert covers_all((read_intent(line, ANY),), intent) is expected
 
 
 TOUCHES: list[tuple[str, Intent, bool]] = [
@@ -83,7 +84,7 @@ TOUCHES: list[tuple[str, Intent, bool]] = [
 @pytest.mark.parametrize("line, intent, expected", TOUCHES, ids=[f"{r[0]} / {r[1].name}" for r in TOUCHES])
 def test_a_deny_line_touches_what_it_might_name(line: str, intent: Intent, *, expected: bool) -> None:
     """For a deny rule, what cannot be told counts as meant."""
-    assert touches_any((read_intent(line),), intent) is expected
+    assert touches_any((read_intent(line, ANY),), intent) is expected
 
 
 COPY = meant(
@@ -93,7 +94,10 @@ COPY = meant(
 
 def test_everything_a_request_does_must_be_allowed() -> None:
     """Copying is writing here and reading there; one of the two is not enough, and one of them is enough to deny."""
-    write, read = read_intent("aws s3:PutObject arn:aws:s3:::a/**"), read_intent("aws s3:GetObject arn:aws:s3:::b/**")
+    write, read = (
+        read_intent("aws s3:PutObject arn:aws:s3:::a/**", ANY),
+        read_intent("aws s3:GetObject arn:aws:s3:::b/**", ANY),
+    )
 
     assert not covers_all((write,), COPY)
     assert not covers_all((read,), COPY)
@@ -121,11 +125,11 @@ def ask(intent: Intent, *rules: dict[str, Any]) -> tuple[Reason, tuple[str, ...]
     return decisions[0].reason, decisions[0].rule_ids
 
 
-PUSH = meant("git", "push.create", "example.com/a#refs/heads/x")
-ODD = meant("git", "odd", "example.com/a", "unknown")
-GIT = a_rule(id="git", intent=["git push.create example.com/a#refs/heads/*", "git fetch *"])
+PUSH = meant("ci", "push.create", "example.com/a#refs/heads/x")
+ODD = meant("ci", "odd", "example.com/a", "unknown")
+GIT = a_rule(id="git", intent=["ci push.create example.com/a#refs/heads/*", "ci fetch *"])
 PLAIN = a_rule(id="plain", method="any")
-NO = a_rule(id="no", effect="deny", intent="git write *")
+NO = a_rule(id="no", effect="deny", intent="ci write *")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ NO = a_rule(id="no", effect="deny", intent="git write *")
         (PUSH, [GIT], Reason.ALLOWED, ("git",)),
         (PUSH, [PLAIN], Reason.ALLOWED, ("plain",)),
         (PUSH, [GIT, NO], Reason.RULE_DENIED, ("no",)),
-        (PUSH, [a_rule(id="git", intent="git fetch *")], Reason.NO_RULE, ()),
+        (PUSH, [a_rule(id="git", intent="ci fetch *")], Reason.NO_RULE, ()),
         (PUSH, [{**GIT, "method": "GET"}], Reason.NO_RULE, ()),
         (ODD, [PLAIN], Reason.ALLOWED, ("plain",)),  # nobody governs this host by intent
         (ODD, [PLAIN, GIT], Reason.NO_RULE, ()),  # somebody does
@@ -152,8 +156,8 @@ def test_rules_speak_of_what_is_meant(
 
 def test_explaining_says_how_a_request_was_read() -> None:
     """The decision names protocol, action, resource and class, and why a rule does not speak of it."""
-    ruleset, request = ruleset_of(a_rule(intent="git fetch *"), a_rule(id="b", method="any")), a_request()
-    for intent, words in ((PUSH, "the rule names `git fetch *`"), (ODD, "not known well enough")):
+    ruleset, request = ruleset_of(a_rule(intent="ci fetch *"), a_rule(id="b", method="any")), a_request()
+    for intent, words in ((PUSH, "the rule names `ci fetch *`"), (ODD, "not known well enough")):
         asked = type(request)(job=request.job, view=request.view, intent=intent, now=request.now)
         decision = explain(ruleset, asked)
         assert any(words in step.why for step in decision.steps)
@@ -165,7 +169,7 @@ def test_the_smallest_rule_names_the_intent() -> None:
     request = a_request(method="POST")
     for intent, expected in (
         (COPY, ['      - "aws s3:PutObject arn:aws:s3:::a/x"', '      - "aws s3:GetObject arn:aws:s3:::b/y"']),
-        (meant("git", "push", "a*b"), ["    method: POST"]),
+        (meant("ci", "push", "a*b"), ["    method: POST"]),
     ):
         asked = type(request)(job=request.job, view=request.view, intent=intent, now=request.now)
         text = smallest_rule(evaluate(ruleset_of(a_rule(to="example.org")), asked), asked)
@@ -197,9 +201,9 @@ def test_a_body_is_worth_reading_only_where_a_rule_could_allow() -> None:
 def test_rules_of_different_protocols_do_not_overlap() -> None:
     """Two allow rules share a request only through a protocol both name; a cover repeats every line."""
     git, npm, both, none = rules_of(
-        a_rule(id="a", intent="git fetch *"),
+        a_rule(id="a", intent="ci fetch *"),
         a_rule(id="b", intent="npm install *"),
-        a_rule(id="c", intent=["npm install *", "git fetch *"]),
+        a_rule(id="c", intent=["npm install *", "ci fetch *"]),
         a_rule(id="d", method="any"),
     )
     assert not requests_overlap(git, npm)
