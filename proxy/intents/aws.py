@@ -35,6 +35,7 @@ _S3_SCOPES: Final = {
 _PLACES: Final = {
     scope: S3Place(kind=kind) for kind, scope in _S3_SCOPES.items() if kind not in {"point", "mrap", "control"}
 }
+_OVERRIDES: Final = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 _ADDED: Final = {"kms:PutKeyPolicy": EffectClass.ADMIN}
 """Effects of what an operation adds, where that is neither its own nor a tag's."""
 
@@ -49,6 +50,8 @@ def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | N
     host = read_host(name) if is_aws else None
     if host is None and scope is None:
         return _decode_unsigned(view, spoken, is_aws=is_aws)
+    if any(field in _OVERRIDES for field, _ in view.headers):
+        raise IntentError("a field asks for another method than the request's")
     if host is None and scope is not None and (plane := decode_plane(view, scope)) is not None:
         return plane
     if host is None and is_aws:

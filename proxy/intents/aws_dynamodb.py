@@ -18,6 +18,7 @@ MANY: Final = frozenset(
     {"BatchGetItem", "BatchWriteItem", "TransactGetItems", "TransactWriteItems"}
     | {"ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"}
 )
+MAX_STATEMENT: Final = 8192
 _TRANSACTED: Final = {
     "Get": ("GetItem", EffectClass.READ),
     "Put": ("PutItem", EffectClass.WRITE),
@@ -118,6 +119,8 @@ def _statement(_: str, value: object) -> Iterator[Step]:
 
 def _cut(text: str) -> list[re.Match[str]]:
     """Cut a statement into texts, names, words and signs. Raises IntentError for comments and loose quotes."""
+    if len(text) > MAX_STATEMENT:
+        raise IntentError("a statement is longer than DynamoDB takes")
     tokens = list(_TOKEN.finditer(text))
     signs = "".join(each["sign"] or " " for each in tokens)
     if signs.endswith(";"):

@@ -161,6 +161,8 @@ def _private_place(before: list[str]) -> S3Place | None:
 
 def _read_service(labels: list[str], *, is_private: bool) -> AwsHost | None:
     region: str | None = None
+    if labels[-1] == "us-gov" and _REGION.fullmatch(labels[-2] if len(labels) > 2 else ""):  # routes.geo.REGION.us-gov
+        labels = labels[:-1]
     if len(labels) > 1 and _REGION.fullmatch(labels[-1]):
         *labels, region = labels
     elif len(labels) == 2 and _REGION.fullmatch(labels[0]):  # us-east-1.queue: the first form there was

@@ -16,7 +16,6 @@ from proxy.intents.reading import media_type, parse_pairs, read_body, single_hea
 from proxy.model.errors import IntentError
 from proxy.model.intent import BodyWanted, EffectClass, RequestView
 
-_OVERRIDES: Final = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 _RPC_PATH: Final = re.compile(r"/service/(?P<target>[A-Za-z0-9_.]+)/operation/(?P<name>[A-Za-z0-9_]+)")
 _JSON: Final = frozenset({"application/x-amz-json-1.0", "application/x-amz-json-1.1", "application/json"})
@@ -39,8 +38,6 @@ class Call:
 def read_call(view: RequestView, names: Sequence[str]) -> Call | BodyWanted:
     """Find the operation among those of some services. Raises IntentError for none, for two, and for a doubtful one."""
     services = sorted(map(load_service, names), key=lambda each: each.name != each.prefix)
-    if any(name in _OVERRIDES for name, _ in view.headers):
-        raise IntentError("a field asks for another method than the request's")
     pairs = parse_pairs(view.query or "")
     if any(name.lower() in {"x-amz-target", "smithy-protocol"} for name, _ in pairs):
         raise IntentError("the query names an operation as only a header field may")

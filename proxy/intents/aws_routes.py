@@ -116,8 +116,9 @@ def _end(node: _Node, values: tuple[str, ...], query: Query) -> Match | None:
     for route, labels in node.routes:
         if all(name in query and value in {None, query[name][0]} for name, value in route.constants):
             mine = {name for name, _ in route.constants}
+            others = {name.lower() for other, _ in node.routes for name, _ in other.constants}
             odd = any(len(query[name]) > 1 for name in mine) or any(
-                name in query and name not in mine for other, _ in node.routes for name, _ in other.constants
+                name not in mine and name.lower() in others for name in (query if others else ())
             )
             return Match(
                 names=route.names, labels=dict(zip(labels, values, strict=True)) if labels else _EMPTY, is_odd=odd

@@ -288,12 +288,13 @@ def _delete_many(view: RequestView, asked: _Asked) -> Intent | BodyWanted:
     body = read_body(view, BODY_LIMIT)
     if isinstance(body, BodyWanted):
         return body
-    root = read_xml(body)
+    root = read_xml(body).only("Object", "Quiet")
     objects = root.all("Object")
     if root.name != "Delete" or not 0 < len(objects) <= MAX_DELETED:
         raise IntentError(f"a list of keys to delete has 1 to {MAX_DELETED} of them")
     found: list[Intent] = []
     for each in objects:
+        each.only("Key", "VersionId", "ETag", "LastModifiedTime", "Size")
         key, version = each.one("Key"), each.one("VersionId")
         if key is None or not key.text or key.children:
             raise IntentError("an object to delete has no key")

@@ -24,9 +24,7 @@ class Element:
     children: list["Element"] = field(default_factory=list)
 
     def all(self, name: str) -> list["Element"]:
-        """Return the children of a name. Raises IntentError when another differs from it only in case."""
-        if any(each.name != name and each.name.lower() == name.lower() for each in self.children):
-            raise IntentError(f"the XML body has an element that differs from {name!r} only in case")
+        """Return the children of a name."""
         return [each for each in self.children if each.name == name]
 
     def one(self, name: str) -> "Element | None":
@@ -35,6 +33,12 @@ class Element:
         if len(found) > 1:
             raise IntentError(f"the XML body has {name!r} twice")
         return found[0] if found else None
+
+    def only(self, *names: str) -> "Element":
+        """Return this element. Raises IntentError when another is in it than those of these names."""
+        if any(each.name not in names for each in self.children):
+            raise IntentError(f"the XML body has something else in {self.name!r}")
+        return self
 
     def walk(self) -> Iterator["Element"]:
         """Yield this element and everything in it."""
@@ -74,7 +78,7 @@ class _Builder:
             raise IntentError("the XML body is not UTF-8")
 
     def refuse(self, *_: object) -> NoReturn:
-        raise IntentError("the XML body has a document type or an instruction")
+        raise IntentError("the XML body has a document type, an instruction or a comment")
 
 
 def read_xml(body: bytes) -> Element:
@@ -88,6 +92,7 @@ def read_xml(body: bytes) -> Element:
     parser.XmlDeclHandler = builder.declaration
     parser.StartDoctypeDeclHandler = builder.refuse
     parser.ProcessingInstructionHandler = builder.refuse
+    parser.CommentHandler = builder.refuse  # some readers end a text at a comment
     try:
         if "\0" in body.decode("utf-8"):  # UTF-16 in disguise: expat would guess it
             raise IntentError("the XML body is not UTF-8")

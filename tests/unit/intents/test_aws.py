@@ -341,6 +341,13 @@ def test_a_spoken_host_is_read_by_its_target() -> None:
         ("sqs.us-east-1.amazonaws.com", "POST /", [FORM, signed("nonsense")], b"Action=SendMessage"),
         ("stack.internal", "POST /", [FORM, signed("nonsense")], b"Action=SendMessage"),
         ("b.s3.us-east-1.amazonaws.com", "GET /k", [signed("s3express")], b""),
+        ("b.s3.us-east-1.amazonaws.com", "GET /k", [signed("s3"), ("x-http-method-override", "DELETE")], b""),
+        (
+            "lambda.us-east-1.amazonaws.com",
+            "GET /2015-03-31/functions",
+            [signed("lambda"), ("x-http-method", "POST")],
+            b"",
+        ),
         ("b.s3.us-east-1.amazonaws.com", "GET /k", [signed("s3", "eu-west-1")], b""),
         ("123456789012.dkr.ecr.us-east-1.amazonaws.com", "GET /v2/", [signed("ecr")], b""),
         ("evil.sqs.us-east-1.amazonaws.com", "POST /", [FORM, signed("sqs")], b"Action=SendMessage"),

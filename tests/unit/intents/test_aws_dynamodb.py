@@ -108,6 +108,7 @@ def test_a_statement_names_verb_and_table(statement: str, step: tuple[str, str, 
         "SELECT * FROM a . ?",
         'UPDATE "a" UPDATE "b"',
         '"SELECT" * FROM a',
+        "SELECT * FROM a WHERE b = '" + "c" * 8192 + "'",
     ],
 )
 def test_a_doubtful_statement_is_refused(statement: object) -> None:

@@ -35,6 +35,7 @@ def bucket(name: str | None) -> S3Place:
         ("fips.batch.us-east-1.amazonaws.com", ("batch",), "us-east-1", "aws"),
         ("management.deadline.us-east-1.amazonaws.com", ("deadline",), "us-east-1", "aws"),
         ("sync-states.us-east-1.amazonaws.com", ("stepfunctions",), "us-east-1", "aws"),
+        ("routes.geo.us-gov-west-1.us-gov.amazonaws.com", ("geo-routes", "location"), "us-gov-west-1", "aws-us-gov"),
         ("g-abc.us-east-1.neptune-graph.amazonaws.com", ("neptune-graph",), "us-east-1", "aws"),
         ("abc.data.mediastore.us-east-1.amazonaws.com", ("mediastore-data",), "us-east-1", "aws"),
     ],

@@ -359,6 +359,13 @@ def test_a_browsers_form_may_be_anything() -> None:
         ("POST /?delete", {}, b"<Other><Object><Key>a</Key></Object></Other>"),
         ("POST /?delete", {}, b"<Delete><Object/></Delete>"),
         ("POST /?delete", {}, b"<Delete><Object><Key/></Object></Delete>"),
+        (
+            "POST /?delete",
+            {},
+            b"<Delete><Object><Key>a</Key></Object><More><Object><Key>b</Key></Object></More></Delete>",
+        ),
+        ("POST /?delete", {}, b"<Delete><Object><Key>a<!-- b -->c</Key></Object></Delete>"),
+        ("POST /?delete", {}, b"<Delete><Object><Key>a</Key><key>b</key></Object></Delete>"),
         ("POST /?delete", {}, b"<Delete><Object><Key>a</Key><Key>b</Key></Object></Delete>"),
         ("POST /?delete", {}, b"<Delete><Object><Key>a<b/></Key></Object></Delete>"),
         ("POST /?delete", {}, b"<Delete><Object><Key>a</Key></Object><object><Key>b</Key></object></Delete>"),
