@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from proxy.intents.aws_data_planes import decode_plane
 from proxy.intents.aws_dynamodb import MANY, read_steps
+from proxy.intents.aws_endpoints import decode_endpoint
 from proxy.intents.aws_extras import effect_of, find_extras, needs_body
 from proxy.intents.aws_hosts import SUFFIXES, AwsHost, S3Place, partition_of, read_host
 from proxy.intents.aws_members import Members, read_tree
@@ -52,7 +52,7 @@ def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | N
         return _decode_unsigned(view, spoken, is_aws=is_aws)
     if any(field in _OVERRIDES for field, _ in view.headers):
         raise IntentError("a field asks for another method than the request's")
-    if host is None and scope is not None and (plane := decode_plane(view, scope)) is not None:
+    if host is None and scope is not None and (plane := decode_endpoint(view, scope)) is not None:
         return plane
     if host is None and is_aws:
         raise IntentError("the signature is for a service that this host is not known to be")

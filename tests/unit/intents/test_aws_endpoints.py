@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.intents.aws_data_planes import decode_plane
+from proxy.intents.aws_endpoints import decode_endpoint
 from proxy.intents.aws_signature import Scope
 from proxy.model.authority import Authority
 from proxy.model.intent import EffectClass, Intent, RequestView
@@ -10,7 +10,7 @@ from proxy.model.intent import EffectClass, Intent, RequestView
 
 def ask(method: str, host: str, path: str, service: str, region: str | None = "us-east-1") -> Intent | None:
     view = RequestView(method=method, scheme="https", authority=Authority(host, 443), path=path, query=None, headers=())
-    return decode_plane(view, Scope(service=service, region=region))
+    return decode_endpoint(view, Scope(service=service, region=region))
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ _PLANES: Final[dict[str, tuple[re.Pattern[str], Callable[[RequestView, str], _Re
 }
 
 
-def decode_plane(view: RequestView, scope: Scope) -> Intent | None:
+def decode_endpoint(view: RequestView, scope: Scope) -> Intent | None:
     """Say what a signed request to a customer's endpoint is; None when the host is none for that service and region."""
     plane = _PLANES.get(scope.service)
     found = plane[0].fullmatch(view.authority.host) if plane is not None else None
