@@ -138,7 +138,7 @@ class AwsStage:
             return client.reply(request.partition(b" ")[0].decode())
 
     def leaks(self, *, all_of_them: bool = False) -> list[str]:
-        """Where a secret of the jobs or of STS can be read; by default only what is new since the last look is searched."""
+        """Where a secret of the jobs or of STS can be read; by default of those that are new since the last look."""
         issued = [text for key in self.sts.verifier.keys.values() for text in (key.secret, key.token or key.secret)]
         known = [*self.secrets, *issued]
         wanted = known if all_of_them else [secret for secret in known if secret not in self._searched]

@@ -29,7 +29,7 @@ class Reply:
     @property
     def denial(self) -> dict[str, Any]:
         """What one of our own refusals says; empty for anybody else's answer."""
-        if "proxy-status" not in self.fields:
+        if "proxy-status" not in self.fields or not self.body:
             return {}
         said: dict[str, Any] = json.loads(self.body)
         return said
@@ -37,6 +37,13 @@ class Reply:
     @property
     def reason(self) -> str | None:
         return self.denial.get("reason")
+
+
+def password(session: JobSession | None) -> bytes:
+    """The line that says who is asking; empty in sidecar mode."""
+    if session is None:
+        return b""
+    return b"Proxy-Authorization: Basic " + base64.b64encode(f"job:{session.secret}".encode()) + b"\r\n"
 
 
 class RawClient:
@@ -62,9 +69,7 @@ class RawClient:
     @property
     def password(self) -> bytes:
         """The line that says who is asking; empty in sidecar mode."""
-        if self._session is None:
-            return b""
-        return b"Proxy-Authorization: Basic " + base64.b64encode(f"job:{self._session.secret}".encode()) + b"\r\n"
+        return password(self._session)
 
     def send(self, words: bytes) -> None:
         """Send, as far as the other side still takes it: a refusal may come, and the end, before all is said."""
@@ -75,7 +80,7 @@ class RawClient:
 
     def connect(self, place: str) -> Reply:
         """Ask for a tunnel to `host:port`."""
-        self.send(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n".encode() + self.password + b"\r\n")
+        self.send(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n".encode() + password(self._session) + b"\r\n")
         return self.reply("CONNECT")
 
     def start_tls(self, name: str | None, offers: Sequence[str] = ("http/1.1",)) -> None:
@@ -86,6 +91,21 @@ class RawClient:
         if offers:
             side.set_alpn_protocols(list(offers))
         self._socket = side.wrap_socket(self._socket, server_hostname=name)
+
+    @property
+    def protocol(self) -> str | None:
+        """What ALPN agreed on."""
+        return self._secure.selected_alpn_protocol()
+
+    @property
+    def certificate(self) -> bytes:
+        """The leaf that was shown, in DER."""
+        return self._secure.getpeercert(binary_form=True) or b""
+
+    @property
+    def _secure(self) -> ssl.SSLSocket:
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return self._socket
 
     def tunnel(self, host: str) -> None:
         """Stand inside a tunnel to `host`, where requests go."""
