@@ -24,8 +24,10 @@ DECODERS: Final = {
     "golang": "go",
     "maven": "maven",
 }
-"""Modules of this package, each with a `decode`, and the protocol word that rules use for it. Loaded for the first request: a sidecar that waits for its job need
-not hold them."""
+"""Modules of this package, each with a `decode`, and the protocol word that rules use for it.
+
+Loaded for the first request: a sidecar that waits for its job need not hold them.
+"""
 
 
 @cache
