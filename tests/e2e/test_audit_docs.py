@@ -5,6 +5,7 @@ import asyncio
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -80,6 +81,7 @@ INTENT = Intent(
     exact=True,
     facts={"x": "y"},
 )
+INTENT = replace(INTENT, also=(INTENT,))
 DECISION = Decision(
     effect=Effect.ALLOW,
     reason=Reason.ALLOWED,
