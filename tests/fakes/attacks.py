@@ -17,7 +17,7 @@ from tests.fakes.raw import RawClient, Reply, password
 from tests.fakes.sidecar import World, rule, wait_until
 
 SECRET, READ, OPEN, PLAIN = "secret.test", "bearer.test", "origin.test", "plain.test"
-PATHS = ["/api/**", "/echo", "/digest", "/slow"]
+PATHS = ["/api/**", "/echo", "/digest/**", "/slow"]
 FROM_US = {"reason", "rule", "decision", "message", "what_to_do"}
 
 

@@ -182,3 +182,34 @@ def test_five_thousand_injections_are_five_thousand_records() -> None:
 def test_version_one() -> None:
     """The layout these tests pin down is version 1."""
     assert canonical.VERSION == 1
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        ("a", '"a"'),
+        (True, "true"),
+        (None, "null"),
+        (7, "7"),
+        (1.5, "1.5"),
+        (["a", "b"], '["a","b"]'),
+        ([1], "[1]"),
+        ({"b": 1, "c": 2.5, "d": ["e"]}, '{"b":1,"c":2.5,"d":["e"]}'),
+        ({"b": {"c": [2]}}, '{"b":{"c":[2]}}'),
+        ("\x7f\u00e9", '"\\u007f\\u00e9"'),
+    ],
+)
+def test_every_kind_of_fact_is_written_one_way(value: Fact, text: str) -> None:
+    """Texts, numbers, lists and objects stand as themselves, whether the short way or the long way wrote them."""
+    for at in (AT, AT.replace(microsecond=0)):
+        body = encode(AuditRecord(kind=Kind.DECISION, at=at, facts={"a": value}))
+        assert body.decode().endswith(f'"a":{text}}}')
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), MAX_INTEGER, -MAX_INTEGER - 1, {"b": float("nan")}, (1,)]
+)
+def test_what_orjson_would_let_pass_is_refused(value: object) -> None:
+    """The short way is no wider than the long one."""
+    with pytest.raises(AuditError):
+        encode(AuditRecord(kind=Kind.DECISION, at=AT, facts={"a": cast("Fact", value)}))

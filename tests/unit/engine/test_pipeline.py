@@ -12,7 +12,7 @@ from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
 from proxy.model.grant import NO_EDITS, Edits, Secret
 from proxy.model.identity import JobContext, Principal, Session
-from proxy.model.intent import RequestView
+from proxy.model.intent import BodyPrefix, BodyWanted, RequestView
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Kind, Link
 from tests.fakes.clock import FixedClock
@@ -53,6 +53,11 @@ rules:
     why: nobody talks to this
     effect: deny
     to: bad.example
+  - id: publish
+    why: packages are published
+    job: {pipeline: web}
+    to: npm.example
+    intent: npm publish npm.example/left-pad
 """
 
 
@@ -223,6 +228,20 @@ async def test_denials_are_recorded_before_they_are_answered(request_view: Reque
     assert path.trail.records[0].facts["flow"] == denial.flow_id
     assert path.trail.records[0].facts["reason"] == reason.value
     assert path.engine.open_flows == 0
+
+
+async def test_a_body_may_be_asked_for_before_anything_is_recorded() -> None:
+    """What a publish means stands in its body: asked for first, then decided, with the decoder's words on record."""
+    path = Path()
+    kind = (("content-type", "application/json"),)
+    request = view("npm.example", "PUT", path="/left-pad", body_length=None, headers=kind)
+
+    assert isinstance(await path.engine.admit(SESSION, request, PEER), BodyWanted)
+    assert path.trail.records == []
+    denial = await denied(path, replace(request, body=BodyPrefix(data=b"{", is_whole=True)))
+
+    assert denial.reason is Reason.INTENT_BROKEN
+    assert path.trail.records[0].facts["detail"] == denial.detail != ""
 
 
 async def test_unsignable_is_denied_before_minting() -> None:

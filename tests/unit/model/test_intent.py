@@ -2,7 +2,7 @@
 
 from proxy.model.authority import Authority
 from proxy.model.decision import Decision, Effect
-from proxy.model.intent import RequestView
+from proxy.model.intent import EffectClass, Intent, RequestView, Resource
 from proxy.model.reason import Reason
 
 
@@ -37,3 +37,10 @@ def test_decisions_say_whether_they_allow() -> None:
 
     assert allow.is_allowed
     assert not deny.is_allowed
+
+
+def test_an_intent_is_named_as_rules_name_it() -> None:
+    """Protocol and action are the two words of a rule."""
+    resource = Resource(type="npm-package", id="registry.npmjs.org/left-pad")
+    intent = Intent(protocol="npm", action="publish", resource=resource, effect=EffectClass.PUBLISH, exact=True)
+    assert intent.name == "npm publish"
