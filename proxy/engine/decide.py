@@ -1,5 +1,6 @@
 """Decide one request: decode, then evaluate. Pure, and shared by run, explain, simulate and replay."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,9 @@ from proxy.policy.evaluate import evaluate, explain, may_match
 from proxy.policy.intents import parts_of
 
 _CI: Final = "ci"
+_SLASH: Final = re.compile("%2[fF]")
+_SCOPED: Final = re.compile(r"(?<=/)@[A-Za-z0-9_~-][A-Za-z0-9._~-]*%2[fF][A-Za-z0-9_~-][A-Za-z0-9._~-]*(?=/|$)")
+"""npm's spelling of a scoped package (npm-package-arg, `escapedName`): it stays in its directory either way."""
 type Evaluate = Callable[[RuleSet, AccessRequest], Decision]
 type Decode = Callable[[RequestView, Spoken], Intent | BodyWanted]
 
@@ -66,9 +70,20 @@ def decide_with(read: Decode, judge: Evaluate, question: AccessQuestion) -> Verd
         if not may_match(ruleset, question.job, view):
             return _refuse(ruleset, Reason.NO_RULE, "")
         return intent
-    if _is_foreign(intent, question.job):
-        return _refuse(ruleset, Reason.FOREIGN_JOB, "")
+    fault = _find_fault(intent, question)
+    if fault is not None:
+        return _refuse(ruleset, *fault)
     return Verdict(judge(ruleset, AccessRequest(job=question.job, view=view, intent=intent, now=question.now)), intent)
+
+
+def _find_fault(intent: Intent, question: AccessQuestion) -> tuple[Reason, str] | None:
+    """Say why a request is denied for what it was read as, whatever the rules say."""
+    path = question.view.path
+    if "%2" in path and not intent.exact and _SLASH.search(_SCOPED.sub("", path)) is not None:
+        return Reason.PATH_NOT_NORMAL, "a slash is encoded, and how the upstream reads it is not known"
+    if _is_foreign(intent, question.job):
+        return Reason.FOREIGN_JOB, ""
+    return None
 
 
 def _is_foreign(intent: Intent, job: JobContext) -> bool:

@@ -3,8 +3,8 @@
 Servers disagree on dot segments, empty segments, encoded separators, double encoding, `;params` and the case of hex
 digits. A rule matches the text we see; a path that another reader could turn into a different text is refused.
 
-One exception, for every upstream: npm writes a scoped package as the single segment `@scope%2fname` (npm-package-arg,
-`escapedName`). It stays inside its parent directory however it is read, since neither half may begin with a dot.
+One thing is left to the engine: an encoded slash. GitLab and others take `group%2Fapp` as one segment; the request
+passes here when both halves would be normal segments, and is allowed only where a decoder knows how it is read.
 """
 
 import re
@@ -16,7 +16,7 @@ from proxy.model.reason import Reason
 
 # RFC 3986 pchar without `;`; upper-case hex, as RFC 3986 2.1 normalises it and clients write it.
 _SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-F]{2})*+")
-_SCOPED: Final = re.compile(r"@[A-Za-z0-9_~-][A-Za-z0-9._~-]*%2[fF][A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+_SLASH: Final = re.compile("%2[fF]")
 _ESCAPE: Final = re.compile(r"%([0-9A-F]{2})")
 _ESCAPES: Final = re.compile(r"(?:%[0-9A-F]{2})+")
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -45,19 +45,23 @@ def _check_short(path: str) -> None:
 def _check(path: str) -> None:
     if not path.startswith("/"):
         raise _refused("it does not begin with a slash")
-    segments = path[1:].split("/")
-    last = len(segments) - 1
-    for at, segment in enumerate(segments):
-        if not segment and at != last:
+    *segments, last = path[1:].split("/")
+    for segment in segments:
+        _check_segment(segment)
+    if last:
+        _check_segment(last)
+
+
+def _check_segment(segment: str) -> None:
+    for piece in _SLASH.split(segment) if "%" in segment else (segment,):
+        if not piece:
             raise _refused("a segment is empty")
-        if segment in {".", ".."}:
+        if piece in {".", ".."}:
             raise _refused("a segment is a dot segment")
-        if _SCOPED.fullmatch(segment) is not None:
-            continue
-        if _SEGMENT.fullmatch(segment) is None:
+        if _SEGMENT.fullmatch(piece) is None:
             raise _refused("a character or escape is not in normal form")
-        if "%" in segment:
-            _check_escapes(segment)
+        if "%" in piece:
+            _check_escapes(piece)
 
 
 def check_query(query: str) -> None:

@@ -29,7 +29,7 @@ def refuse_override(view: RequestView) -> None:
 
     A POST without a content type counts as a form to Rack (Rack::Request#form_data?).
     """
-    _refuse_head(view)
+    refuse_head(view)
     if is_form(view):
         raise IntentError(f"a POST of {media_type(view) or 'no content type'} may hold another method; send JSON")
 
@@ -39,7 +39,7 @@ def refuse_forms(view: RequestView, limit: int) -> BodyWanted | None:
 
     Returns what to ask the lane for when the body must be seen, None when the request may be read on.
     """
-    _refuse_head(view)
+    refuse_head(view)
     if not is_form(view):
         return None
     if media_type(view) == "multipart/form-data":
@@ -60,7 +60,8 @@ def is_form(view: RequestView) -> bool:
     return view.method == "POST" and view.body_length != 0 and media_type(view) in {*_FORMS, ""}
 
 
-def _refuse_head(view: RequestView) -> None:
+def refuse_head(view: RequestView) -> None:
+    """Raise IntentError where the head alone may change the method. A POST's body may do so too: `is_form`."""
     for name, _ in view.headers:
         if name in _OVERRIDES:
             raise IntentError("a header asks for another method than the request line")

@@ -17,6 +17,7 @@ type Decoder = Callable[[RequestView, Spoken], Intent | BodyWanted | None]
 
 DECODERS: Final = {
     "github": "github",
+    "gitlab": "gitlab",
     "buildkite": "ci",
     "npm": "npm",
     "pypi": "pypi",

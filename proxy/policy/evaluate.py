@@ -164,7 +164,7 @@ def first_failure(rule: Rule, question: _Question) -> str | None:
         return unfit
     if rule.methods is not None and view.method not in rule.methods:
         return "method"
-    if rule.paths is not None and not _is_among(rule.paths, question.path):
+    if rule.paths is not None and not _names_path(rule, question.path):
         return "path"
     if not _is_meant(rule, question):
         return "intent"
@@ -178,6 +178,13 @@ def _is_meant(rule: Rule, question: _Question) -> bool:
     if rule.is_deny:
         return touches_any(rule.intents, question.request.intent)
     return covers_all(rule.intents, question.request.intent)
+
+
+def _names_path(rule: Rule, path: str) -> bool:
+    """Whether a rule's paths name this one. A deny rule also looks at what an encoded slash would make of it."""
+    if _is_among(rule.paths or (), path):
+        return True
+    return rule.is_deny and "%2F" in path and _is_among(rule.paths or (), path.replace("%2F", "/"))
 
 
 def _is_among(globs: Iterable[Glob], path: str) -> bool:

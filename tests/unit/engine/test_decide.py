@@ -151,3 +151,44 @@ def test_the_rules_say_what_a_host_speaks() -> None:
         view = replace(VIEW, authority=Authority(host, 443))
         decide_with(listens, evaluate, AccessQuestion(view, JobContext(), RULES, NOW))
     assert heard == [{"npm"}, frozenset(), frozenset()]
+
+
+@pytest.mark.parametrize(
+    "path, allowed",
+    [
+        ("/a%2Fb", False),
+        ("/a%2fb", False),
+        ("/@scope%2fname", True),
+        ("/npm/@scope%2Fname/-/name-1.0.0.tgz", True),
+        ("/@scope%2f.name", False),
+        ("/@..%2fname", False),
+        ("/@%2fname", False),
+        ("/@scope%2fname%2fmore", False),
+        ("/x@scope%2fname", False),
+        ("/@scope%2fname/a%2fb", False),
+        ("/a%20b", True),
+    ],
+)
+def test_an_encoded_slash_needs_a_reader(path: str, *, allowed: bool) -> None:
+    """Nobody knows what an unread upstream makes of `%2F`: it is denied, but for npm's scoped names (B01)."""
+    verdict = decide(replace(VIEW, path=path), JobContext(pipeline="web"), RULES, NOW)
+
+    assert isinstance(verdict, Verdict)
+    assert verdict.decision.is_allowed is allowed
+    assert (verdict.decision.reason is Reason.PATH_NOT_NORMAL) is not allowed
+    assert bool(verdict.fault) is not allowed
+
+
+def test_a_decoder_that_reads_an_encoded_slash_is_believed() -> None:
+    """Where a protocol says that `group%2Fapp` is one name, rules decide."""
+    view = replace(VIEW, path="/api/v4/projects/group%2Fapp/issues/1", authority=Authority("gitlab.com", 443))
+    rules = ruleset(
+        """
+        rules:
+          - {id: read, why: reading is fine, to: gitlab.com, intent: gitlab read gitlab.com/group/app}
+        """
+    )
+    verdict = decide(view, JobContext(), rules, NOW)
+
+    assert isinstance(verdict, Verdict)
+    assert verdict.decision.is_allowed

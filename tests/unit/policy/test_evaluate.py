@@ -36,6 +36,8 @@ DECISIONS: list[tuple[str, list[dict[str, Any]], dict[str, Any], Reason, tuple[s
     ("false condition", [a_rule(when="job.build_number > 7")], {}, Reason.NO_RULE, ()),
     ("broken condition", [a_rule(when="job.tag != 'v1'")], {}, Reason.NO_RULE, ()),
     ("deny wins", [a_rule(), deny(path="/**/x")], {"url": "https://example.com/a/x"}, Reason.RULE_DENIED, ("no",)),
+    ("deny encoded", [a_rule(), deny(path="/a/*")], {"url": "https://example.com/a%2fx"}, Reason.RULE_DENIED, ("no",)),
+    ("allow encoded", [a_rule(path="/a/*")], {"url": "https://example.com/a%2fx"}, Reason.NO_RULE, ()),
     ("deny elsewhere", [a_rule(), deny(path="/x")], {}, Reason.ALLOWED, ("read",)),
     ("deny other job", [a_rule(), deny(job={"branch": "x"})], {}, Reason.ALLOWED, ("read",)),
     ("deny unstated", [a_rule(), deny(job={"tag": "v*"})], {}, Reason.RULE_DENIED, ("no",)),
