@@ -1,24 +1,26 @@
 """AWS: a role's short-lived keys, by the job's own token or the sidecar's role, and every request signed again.
 
 `AssumeRoleWithWebIdentity` hands the job's token for `sts.amazonaws.com` to STS, which verifies it; `AssumeRole` uses
-the sidecar's own role with the job's labels as session tags. Where a rule names actions they become the session policy,
-so that AWS enforces the rule too. Source: AWS STS API Reference.
+the sidecar's own role with the job's labels as session tags. What a rule names, as intents or as
+actions, becomes the session policy, so that AWS enforces the rule too. Source: AWS STS API Reference.
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from itertools import product
 from typing import Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlencode
 
 from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from proxy.connectors import sts_answers
 from proxy.connectors.aws_hosts import Endpoint, find_endpoint
+from proxy.connectors.aws_policy import POLICY_LIMIT, check_action, read_lines, write_policy
 from proxy.connectors.parts import ConnectorParts, ScopeModel, fingerprint, recordable
 from proxy.connectors.sigv4 import Keys, Scope, payload_mode, read_inbound, sign, strip_presigned
 from proxy.model.authority import Authority
@@ -28,7 +30,6 @@ from proxy.model.intent import RequestView
 from proxy.model.reason import Reason
 from proxy.outbound import Call, OutboundError
 
-POLICY_LIMIT: Final = 2048
 _VERSION: Final = "2011-06-15"
 _SHORTEST: Final = timedelta(minutes=15)
 _TAGS: Final = ("organization", "pipeline", "step", "branch", "build_number", "job_id", "source")
@@ -72,6 +73,9 @@ class AwsScope(ScopeModel):
         strict=False,
         description="ARNs for the session policy; only beside `actions`. Default: every resource of the role.",
     )
+    intents: SkipJsonSchema[tuple[str, ...]] = Field(
+        (), strict=False, description="The rule's own `intent` lines. Put here when the rule is read, never written."
+    )
     source: Literal["web-identity", "sidecar"] = Field(
         "web-identity",
         description="`web-identity`: the job's own token assumes the role. `sidecar`: the sidecar's role does, with "
@@ -86,11 +90,18 @@ class AwsScope(ScopeModel):
         description="External id, for `source: sidecar`.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _prefer_actions(cls, given: Any) -> Any:
+        """Drop the intents beside actions, so that rules whose policies are equal share their credentials."""
+        if isinstance(given, dict) and given.get("actions"):
+            return {key: value for key, value in given.items() if key != "intents"}
+        return given
+
     @model_validator(mode="after")
     def _check_policy(self) -> Self:
         for action in self.actions:
-            if re.fullmatch(r"[a-z0-9-]+:[A-Za-z0-9*]+", action) is None:
-                raise ValueError(f"`{action}` is not an IAM action such as s3:PutObject")
+            check_action(action)
         if self.resources and not self.actions:
             raise ValueError("`resources` needs `actions` beside it")
         if len(session_policy(self) or "") > POLICY_LIMIT:
@@ -101,15 +112,17 @@ class AwsScope(ScopeModel):
 
 
 def session_policy(scope: AwsScope) -> str | None:
-    """Return the inline session policy, None when the rule names no actions."""
-    if not scope.actions:
-        return None
-    statement = {
-        "Effect": "Allow",
-        "Action": sorted(set(scope.actions)),
-        "Resource": sorted(set(scope.resources)) or "*",
-    }
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
+    """Return the inline session policy: of the actions the scope lists, else of the rule's intents, else None.
+
+    Raises ValueError for an intent that no policy can say.
+    """
+    return write_policy(_wanted(scope))
+
+
+def _wanted(scope: AwsScope) -> tuple[tuple[str, str], ...]:
+    if scope.actions:
+        return tuple(product(scope.actions, scope.resources or ("*",)))
+    return read_lines(scope.intents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +302,7 @@ def _find_target(view: RequestView, scope: AwsScope) -> _Target:
         raise _disagree(f"the rule allows {scope.region}, the request goes to {region}")
     if scope.service is not None and service != scope.service:
         raise _disagree(f"the rule allows {scope.service}, the request goes to {service}")
-    if service in _PRIVILEGED and not any(action.startswith(f"{service}:") for action in scope.actions):
+    if service in _PRIVILEGED and not any(action.startswith(f"{service}:") for action, _ in _wanted(scope)):
         raise _disagree(f"{service} hands out credentials: the rule must name its actions")
     return _Target(service, region)
 

@@ -1,8 +1,9 @@
 """AWS: any service. Which operation a request is, which IAM actions it asks for, on which ARNs, and how harmful it is.
 
-The signature's scope names the service and the region, and the host must agree; an unsigned request is read by its host
-alone. An operation that no model knows has an unknown effect; a request that could be two operations is denied. The
-table is compiled from botocore (aws_table.py); what stands in it, and why, is in .ci/aws_effects.toml.
+AWS's own endpoints are known by name, any other host when a rule says that it speaks `aws`. The signature's scope names
+the service and the region, and the host must agree; an unsigned request is read by its host alone. An operation that no
+model knows has an unknown effect; a request that could be two operations is denied. The table is compiled from botocore
+(aws_table.py); what stands in it, and why, is in .ci/aws_effects.toml.
 """
 
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ from proxy.intents.aws_members import Members, read_tree
 from proxy.intents.aws_protocols import Call, read_call
 from proxy.intents.aws_resources import Place, find_added, find_resources
 from proxy.intents.aws_s3 import Bucket, decode_s3
-from proxy.intents.aws_signature import Scope, may_be_signed, read_scope
+from proxy.intents.aws_signature import Scope, read_scope
 from proxy.intents.aws_table import Operation, load_table
 from proxy.model.errors import IntentError
 from proxy.model.intent import BodyWanted, EffectClass, Intent, RequestView, Resource
+from proxy.model.reason import Reason
 
 _S3_SCOPES: Final = {
     "bucket": "s3",
@@ -44,7 +46,7 @@ def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | N
     """Say what a request to AWS does. Raises IntentError when it is AWS's, and broken or doubtful."""
     name = view.authority.host
     is_aws = name.endswith(SUFFIXES)
-    if not is_aws and "aws" not in spoken and not may_be_signed(view):
+    if not is_aws and "aws" not in spoken:
         return None
     scope = read_scope(view)
     host = read_host(name) if is_aws else None
@@ -55,7 +57,7 @@ def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | N
     if host is None and scope is not None and (plane := decode_endpoint(view, scope)) is not None:
         return plane
     if host is None and is_aws:
-        raise IntentError("the signature is for a service that this host is not known to be")
+        raise IntentError("the signature is for a service that this host is not known to be", Reason.SIGNING_SCOPE)
     place = _place(host, scope)
     s3 = host.s3 if host is not None else _PLACES.get(scope.service if scope is not None else "")
     if s3 is None:
@@ -82,9 +84,9 @@ def _place(host: AwsHost | None, scope: Scope | None) -> Place:
     told = host.region if host is not None else None
     signed = scope.region if scope is not None else None
     if told is not None and signed is not None and told != signed:
-        raise IntentError("the signature is for another region than the host's")
+        raise IntentError("the signature is for another region than the host's", Reason.SIGNING_SCOPE)
     if host is not None and scope is not None and host.s3 is not None and scope.service != _S3_SCOPES[host.s3.kind]:
-        raise IntentError("the signature is for another service than the host's")
+        raise IntentError("the signature is for another service than the host's", Reason.SIGNING_SCOPE)
     region = told or signed or ""
     partition = host.partition if host is not None and host.partition != "aws" else partition_of(region)
     return Place(partition=partition, region=region)
@@ -97,7 +99,9 @@ def _services(host: AwsHost | None, scope: Scope | None) -> list[str]:
     if host is not None:
         found = [each for each in host.services if signed is None or each in signed]
     if not found:
-        raise IntentError("the signature is for no service that is known, or for another than the host's")
+        raise IntentError(
+            "the signature is for no service that is known, or for another than the host's", Reason.SIGNING_SCOPE
+        )
     return found
 
 

@@ -7,9 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.intents.reading import parse_pairs, single_header
+from proxy.intents.reading import parse_pairs
 from proxy.model.errors import IntentError
 from proxy.model.intent import RequestView
+from proxy.model.reason import Reason
 
 _V4: Final = "AWS4-HMAC-SHA256"
 _V4A: Final = "AWS4-ECDSA-P256-SHA256"
@@ -25,26 +26,24 @@ class Scope:
     region: str | None
 
 
-def may_be_signed(view: RequestView) -> bool:
-    """Whether a signature of AWS's is on the request, at a glance."""
-    for name, value in view.headers:
-        if name == "authorization" and value.startswith("AWS4-"):
-            return True
-    return view.query is not None and _QUERY_HINT in view.query.lower()
-
-
 def read_scope(view: RequestView) -> Scope | None:
-    """Return the scope of the one signature, None when there is none. Raises IntentError for two, or a torn one."""
-    found = [*_from_header(single_header(view, "authorization"))]
+    """Return the scope of the one signature, None when there is none.
+
+    Raises IntentError (`signing-unsupported`) for two, or a torn one.
+    """
+    signatures = [value for name, value in view.headers if name == "authorization"]
+    if len(signatures) > 1:
+        raise _refused("the field authorization was sent twice")
+    found = [*_from_header("".join(signatures))]
     pairs = [(name.lower(), value) for name, value in parse_pairs(view.query or "")]
     credentials = [value for name, value in pairs if name == _QUERY_HINT]
     if credentials:
         algorithms = [value for name, value in pairs if name == "x-amz-algorithm"]
         if len(algorithms) != 1 or len(credentials) != 1:
-            raise IntentError("the query's signature names no single algorithm and credential")
+            raise _refused("the query's signature names no single algorithm and credential")
         found.append(_cut(algorithms[0], credentials[0]))
     if len(found) > 1:
-        raise IntentError("the request is signed in the header and in the query")
+        raise _refused("the request is signed in the header and in the query")
     return found[0] if found else None
 
 
@@ -55,7 +54,7 @@ def _from_header(authorization: str) -> list[Scope]:
     parts = [part.strip().partition("=") for part in rest.split(",")]
     fields = {name: value for name, _, value in parts}
     if len(fields) != len(parts) or fields.keys() != {"Credential", "SignedHeaders", "Signature"}:
-        raise IntentError("the Authorization field is not one SigV4 signature")
+        raise _refused("the Authorization field is not one SigV4 signature")
     return [_cut(algorithm, fields["Credential"])]
 
 
@@ -65,8 +64,12 @@ def _cut(algorithm: str, credential: str) -> Scope:
     if algorithm == _V4 and len(parts) >= 5:
         region = parts[-3]
     elif algorithm != _V4A or len(parts) < 4:
-        raise IntentError("the signature's algorithm or credential is not one AWS knows")
+        raise _refused("the signature's algorithm or credential is not one AWS knows")
     service = parts[-2]
     if parts[-1] != "aws4_request" or not _NAME.fullmatch(service) or (region and not _NAME.fullmatch(region)):
-        raise IntentError("the signature's scope names no service")
+        raise _refused("the signature's scope names no service")
     return Scope(service=service, region=region or None)
+
+
+def _refused(why: str) -> IntentError:
+    return IntentError(why, Reason.SIGNING_UNSUPPORTED)

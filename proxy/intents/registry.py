@@ -16,6 +16,7 @@ type Spoken = frozenset[str]
 type Decoder = Callable[[RequestView, Spoken], Intent | BodyWanted | None]
 
 DECODERS: Final = {
+    "aws": "aws",
     "github": "github",
     "gitlab": "gitlab",
     "buildkite": "ci",

@@ -25,6 +25,8 @@ type Scopes = Mapping[str, type[BaseModel]]
 
 DEFAULT_LIFETIME: Final = timedelta(minutes=15)
 MAX_LIFETIME: Final = timedelta(hours=12)
+_INTENTS: Final = "intents"
+"""The field of a connector's scope that wants the rule's `intent` lines."""
 _PROBE: Final = RuleText(id="x", why="stands for the rules while their surroundings are checked", to=("x.example",))
 
 
@@ -144,6 +146,13 @@ class _RuleReader:
             yield Fault(path=(*path, "duration"), message=str(error))
             return
         own = {key: value for key, value in block.items() if key != "duration" or "duration" in scope.model_fields}
+        if _INTENTS in scope.model_fields:
+            if _INTENTS in block:
+                hint = "The rule's own `intent` lines are used: write `intent` beside `credential`."
+                yield Fault(path=(*path, _INTENTS), message=f"`{_INTENTS}` is not for writing", hint=hint, at_key=True)
+                return
+            if self.text.intent:
+                own[_INTENTS] = list(self.text.intent)
         try:
             checked = scope.model_validate(own)
         except ValidationError as error:

@@ -4,6 +4,7 @@ Every case ends the same way: the reason is the right one, it is on record, S3 s
 no secret (STS's keys and session tokens, the job's tokens, the session's password) can be read anywhere.
 """
 
+import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ RULES = [
     aws_rule("narrow", actions=["s3:GetObject"]),
     aws_rule("payroll", actions=["s3:*"], resources=["arn:aws:s3:::payroll/*"]),
     aws_rule("packed", actions=["s3:PutObject"], resources=MANY),
+    {**aws_rule("meant"), "intent": ["aws s3:PutObject arn:aws:s3:::releases/meant/**", "aws s3:PutObjectTagging *"]},
     aws_rule("absent", role=ABSENT_ROLE),
     aws_rule("strict", role=STRICT_ROLE),
     aws_rule("long", duration="2h"),
@@ -77,6 +79,11 @@ def presigned(region: str = REGION, algorithm: str = "AWS4-HMAC-SHA256") -> str:
     )
 
 
+def policy(*statements: tuple[list[str], Any]) -> str:
+    listed = [{"Effect": "Allow", "Action": actions, "Resource": resources} for actions, resources in statements]
+    return json.dumps({"Version": "2012-10-17", "Statement": listed}, separators=(",", ":"))
+
+
 DIGEST = f"x-amz-content-sha256: {sha256(BODY).hexdigest()}"
 OWN = "jobs-own-session-token"
 ALLOWED = [
@@ -86,9 +93,16 @@ ALLOWED = [
     pytest.param("/plain/placeholder", (DIGEST, signed()), id="signed-with-the-placeholder"),
     pytest.param("/plain/own", (signed(key="AKIAJOBSOWN"), f"x-amz-security-token: {OWN}"), id="jobs-own-key"),
     pytest.param(f"/plain/presigned{presigned()}", (), id="presigned-with-the-placeholder"),
-    pytest.param("/plain/a%20b%C3%A9+c", (), id="odd-characters"),
+    pytest.param("/plain/a%20b%C3%A9%2Bc", (), id="odd-characters"),
     pytest.param("/scoped/covered-by-policy", (DIGEST,), id="covered-by-session-policy"),
+    pytest.param("/meant/a/b", (DIGEST,), id="covered-by-intent"),
 ]
+
+
+POLICIES = {
+    "scoped": policy((["s3:PutObject"], ["arn:aws:s3:::releases/scoped/covered*"])),
+    "meant": policy((["s3:PutObject"], ["arn:aws:s3:::releases/meant/*"]), (["s3:PutObjectTagging"], "*")),
+}
 
 
 @pytest.mark.parametrize("target, lines", ALLOWED)
@@ -110,7 +124,7 @@ def test_a_request_is_signed_with_a_key_of_the_job(stage: AwsStage, target: str,
     asked = stage.sts.asked[-1]
     assert (asked["Action"], asked["RoleArn"]) == ("AssumeRoleWithWebIdentity", ROLE)
     assert asked["RoleSessionName"] == f"{job.pipeline_slug}-{job.build_number}-{job.job_id}"[:64]
-    assert ("Policy" in asked) is target.startswith("/scoped/")
+    assert asked.get("Policy") == POLICIES.get(target.split("/")[1])
     (minted,) = stage.minted(session)
     flow = stage.world.ended(path=path)
     assert (flow.effect, flow.reason, flow.connector, flow.status) == ("allow", "allowed", "aws", 200)
@@ -238,13 +252,13 @@ NOT_TO_BE_SIGNED = [
     pytest.param(f"/plain/q{presigned('us-east-2')}", (), "signing-scope", id="presigned-for-another-region"),
     pytest.param(f"/plain/q{presigned(algorithm='AWS4-X')}", (), "signing-unsupported", id="presigned-otherwise"),
     pytest.param("/plain/q?AWSAccessKeyId=A&Signature=s&Expires=1", (), "signing-unsupported", id="presigned-v2"),
-    pytest.param(f"/plain/q{presigned()}&x-amz-signature=1", (), "signing-unsupported", id="presigned-twice"),
+    pytest.param(f"/plain/q{presigned()}&x-amz-signature=1", (), "intent-broken", id="presigned-twice"),
     pytest.param("/queues/", (), "signing-scope", id="rule-for-another-service"),
     pytest.param("/west/", (), "signing-scope", id="host-in-another-region-than-the-rule"),
     pytest.param("/express/", (), "signing-unsupported", id="directory-bucket"),
-    pytest.param("/", (signed(service="sts"),), "signing-scope", id="sts-itself"),
+    pytest.param("/?Action=GetCallerIdentity", (signed(service="sts"),), "signing-scope", id="sts-itself"),
 ]
-HOSTS = {"/west/": AWAY, "/express/": EXPRESS, "/": STS}
+HOSTS = {"/west/": AWAY, "/express/": EXPRESS, "/?Action=GetCallerIdentity": STS}
 
 
 @pytest.mark.parametrize("target, lines, reason", NOT_TO_BE_SIGNED)
@@ -254,7 +268,8 @@ def test_a_placeholder_that_cannot_be_signed_again(
     """Host, rule and the client's own signature must agree on one plain SigV4, else STS is not even asked (B06)."""
     session, before = stage.open(), len(stage.sts.seen)
     host = HOSTS.get(target, S3)
-    answer = stage.ask(session, host, s3_request(target, *lines, host=host))
+    method, body = ("GET", b"") if host == STS else ("PUT", BODY)
+    answer = stage.ask(session, host, s3_request(target, *lines, method=method, host=host, body=body))
     assert answer.status == 403
     flow = stage.refused(answer, target.partition("?")[0], reason)
     assert flow.effect == "deny"
@@ -266,14 +281,14 @@ NOT_COVERED = [
     pytest.param("PUT", "/payroll/x", 403, "AccessDenied", id="another-bucket"),
     pytest.param("PUT", "/scoped/other", 403, "AccessDenied", id="another-key"),
     pytest.param("DELETE", "/scoped/covered", 403, "AccessDenied", id="delete-where-put-is-meant"),
-    pytest.param("POST", "/plain/digest", 400, "XAmzContentSHA256Mismatch", id="another-body-than-declared"),
+    pytest.param("PUT", "/plain/digest", 400, "XAmzContentSHA256Mismatch", id="another-body-than-declared"),
 ]
 
 
 @pytest.mark.parametrize("method, target, status, code", NOT_COVERED)
 def test_aws_enforces_the_rule_too(stage: AwsStage, method: str, target: str, status: int, code: str) -> None:
     """What the session policy, or the digest in the signature, does not cover is refused by AWS; the record says so."""
-    lines = ("x-amz-content-sha256: " + "0" * 64,) if method == "POST" else (DIGEST,)
+    lines = ("x-amz-content-sha256: " + "0" * 64,) if target == "/plain/digest" else (DIGEST,)
     answer = stage.ask(stage.open(), S3, s3_request(target, *lines, method=method))
     assert (answer.status, answer.denial) == (status, {})
     assert f"<Code>{code}</Code>".encode() in answer.body
@@ -325,3 +340,12 @@ def test_after_all_of_it(stage: AwsStage) -> None:
     assert len(stage.sts.verifier.keys) > 10
     assert stage.leaks(all_of_them=True) == []
     stage.check_trail()
+
+
+def test_what_the_intent_does_not_say_reaches_nobody(stage: AwsStage) -> None:
+    """The rule's own decision is the narrower one: a delete, and an ACL beside the object, ask neither STS nor S3."""
+    session, before = stage.open(), len(stage.sts.seen)
+    for method, lines in (("DELETE", ()), ("PUT", ("x-amz-acl: public-read",))):
+        answer = stage.ask(session, S3, s3_request("/meant/x", DIGEST, *lines, method=method))
+        assert stage.refused(answer, "/meant/x", "no-rule").effect == "deny"
+    assert len(stage.sts.seen) == before

@@ -34,6 +34,7 @@ class RoleScope(BaseModel):
 
     role: str
     actions: tuple[str, ...] = ()
+    intents: tuple[str, ...] = ()
     policy: list[Statement] | None = None
 
 

@@ -518,6 +518,8 @@ def test_another_label_never_looks_like_a_plain_one(value: str) -> None:
         {"actions": ['s3:Get"x']},
         {"resources": ["arn:aws:s3:::x"]},
         {"actions": ["s3:GetObject"], "resources": ["x" * 2048]},
+        {"intents": ["aws read *"]},
+        {"intents": ["aws s3:GetObject arn:aws:s3:::" + "x" * 2048]},
         {"external_id": "x1"},
         {"source": "sidecar", "external_id": "x y"},
         {"source": "keys"},
@@ -536,10 +538,13 @@ def test_a_scope_is_checked_when_the_rule_is_read(given: dict[str, Any]) -> None
         ({}, None),
         ({"actions": ["s3:b", "s3:a", "s3:b"]}, (["s3:a", "s3:b"], "*")),
         ({"actions": ["s3:a"], "resources": ["r2", "r1"]}, (["s3:a"], ["r1", "r2"])),
+        ({"intents": ["aws s3:GetObject arn:aws:s3:::b/**", "http GET *"]}, (["s3:GetObject"], ["arn:aws:s3:::b/*"])),
+        ({"intents": ["http GET *"]}, None),
+        ({"actions": ["s3:a"], "intents": ["aws s3:b *"]}, (["s3:a"], "*")),
     ],
 )
 def test_the_session_policy(given: dict[str, Any], expected: tuple[list[str], Any] | None) -> None:
-    """No actions, no policy; else one statement, sorted and without spaces, for AWS counts characters."""
+    """No actions and no intents of AWS, no policy; else sorted and without spaces, for AWS counts characters."""
     text = session_policy(scope(**given))
     if expected is None:
         assert text is None

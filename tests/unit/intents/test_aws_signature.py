@@ -2,10 +2,11 @@
 
 import pytest
 
-from proxy.intents.aws_signature import Scope, may_be_signed, read_scope
+from proxy.intents.aws_signature import Scope, read_scope
 from proxy.model.authority import Authority
 from proxy.model.errors import IntentError
 from proxy.model.intent import RequestView
+from proxy.model.reason import Reason
 
 SIGNED = "AWS4-HMAC-SHA256 Credential=AKID/20250101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=00"
 ASYMMETRIC = "AWS4-ECDSA-P256-SHA256 Credential=AKID/20250101/s3/aws4_request, SignedHeaders=host, Signature=00"
@@ -66,20 +67,6 @@ def test_the_scope_is_read(request_view: RequestView, scope: Scope | None) -> No
 )
 def test_a_doubtful_signature_is_refused(request_view: RequestView) -> None:
     """Two signatures, an unknown algorithm and a torn credential are nobody's scope."""
-    with pytest.raises(IntentError):
+    with pytest.raises(IntentError) as caught:
         read_scope(request_view)
-
-
-@pytest.mark.parametrize(
-    "request_view,expected",
-    [
-        (view(SIGNED), True),
-        (view(ASYMMETRIC), True),
-        (view(query=QUERY), True),
-        (view("Bearer x"), False),
-        (view(), False),
-    ],
-)
-def test_a_glance_is_enough_to_see_a_signature(request_view: RequestView, *, expected: bool) -> None:
-    """The cheap question never misses what the strict one would find."""
-    assert may_be_signed(request_view) is expected
+    assert caught.value.reason is Reason.SIGNING_UNSUPPORTED

@@ -9,6 +9,7 @@ from proxy.policy.parse import parse_rules
 from tests.fakes.policy import SCOPES, a_rule, faults_of, rules_of
 
 AWS = {"aws": {"role": "r"}}
+FILE = {"header": {"file": "f"}}
 
 FAULTS: list[tuple[dict[str, Any], tuple[str | int, ...], str, str]] = [
     # rule, path below it, message, hint
@@ -77,6 +78,7 @@ FAULTS: list[tuple[dict[str, Any], tuple[str | int, ...], str, str]] = [
     (a_rule(to="http://a.example", credential=AWS), ("to", 0), "is plain HTTP", "Use https."),
     (a_rule(credential={"awss": {}}), ("credential", "awss"), "no connector is called `awss`", "Did you mean `aws`?"),
     (a_rule(credential={}), ("credential",), "`credential` is empty", ""),
+    (a_rule(credential={"aws": {"role": "r", "intents": []}}), ("credential", "aws", "intents"), "not for writing", ""),
     (a_rule(credential={**AWS, "header": {}}), ("credential",), "at most 1 item", ""),
     (a_rule(credential={"aws": {}}), ("credential", "aws"), "`role` is missing", ""),
     (a_rule(credential={"aws": {"role": 5}}), ("credential", "aws", "role"), "must be text", ""),
@@ -189,3 +191,18 @@ def test_a_fault_within_a_condition_says_where() -> None:
     (fault,) = faults_of(a_rule(when="true && job.brnach == 'x'"))
     assert isinstance(fault, Fault)
     assert fault.offset == (1, 9)
+
+
+def test_a_connector_that_wants_the_intents_gets_them() -> None:
+    """A scope may be narrowed by what the rule says a request means; the two are then one credential."""
+    lines = ["npm install *", "npm publish registry.example/a"]
+    told, silent, other = rules_of(
+        a_rule(credential=AWS, intent=lines), a_rule(credential=AWS), a_rule(credential=FILE)
+    )
+    assert told.grant is not None
+    assert silent.grant is not None
+    assert other.grant is not None
+    assert told.grant.scope["intents"] == lines
+    assert "intents" not in silent.grant.scope
+    assert told.grant.key != silent.grant.key
+    assert "intents" not in other.grant.scope
