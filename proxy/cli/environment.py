@@ -9,8 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-PLACEHOLDER_KEY = "JOBGATEPLACEHOLDER00"  # an access key id's length, and recognisable in any log
-PLACEHOLDER_SECRET = "jobgate-placeholder"  # noqa: S105 - it is worth nothing: the proxy signs again
+from proxy.connectors.placeholders import AWS_KEY, AWS_SECRET
 
 _PROXY = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "YARN_HTTP_PROXY", "YARN_HTTPS_PROXY")
 _BUNDLE = (
@@ -43,8 +42,8 @@ def job_environment(proxy_url: str, certs: Path) -> dict[str, str]:
         "no_proxy": _NO_PROXY,
         "NODE_USE_ENV_PROXY": "1",
         "GIT_TERMINAL_PROMPT": "0",
-        "AWS_ACCESS_KEY_ID": PLACEHOLDER_KEY,
-        "AWS_SECRET_ACCESS_KEY": PLACEHOLDER_SECRET,
+        "AWS_ACCESS_KEY_ID": AWS_KEY,
+        "AWS_SECRET_ACCESS_KEY": AWS_SECRET.reveal(),
         "AWS_EC2_METADATA_DISABLED": "true",
         "JOBGATE": "1",
     }

@@ -7,9 +7,10 @@ actions, becomes the session policy, so that AWS enforces the rule too. Source: 
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from typing import Any, ClassVar, Final, Literal, Self
@@ -19,10 +20,23 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from proxy.connectors import sts_answers
+from proxy.connectors.aws_chunks import ChunkResigner
 from proxy.connectors.aws_hosts import Endpoint, find_endpoint
 from proxy.connectors.aws_policy import POLICY_LIMIT, check_action, read_lines, write_policy
 from proxy.connectors.parts import ConnectorParts, ScopeModel, fingerprint, recordable
-from proxy.connectors.sigv4 import Keys, Scope, payload_mode, read_inbound, sign, strip_presigned
+from proxy.connectors.placeholders import AWS_KEY, AWS_SECRET
+from proxy.connectors.sigv4 import (
+    CHUNKED,
+    Keys,
+    Scope,
+    Verified,
+    payload_mode,
+    read_inbound,
+    seal_of,
+    sign,
+    strip_presigned,
+    verify,
+)
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
 from proxy.model.grant import Credential, Edits, MintRequest, Secret
@@ -30,6 +44,7 @@ from proxy.model.intent import RequestView
 from proxy.model.reason import Reason
 from proxy.outbound import Call, OutboundError
 
+_PLACEHOLDER: Final = Keys(AWS_KEY, AWS_SECRET, None)
 _VERSION: Final = "2011-06-15"
 _SHORTEST: Final = timedelta(minutes=15)
 _TAGS: Final = ("organization", "pipeline", "step", "branch", "build_number", "job_id", "source")
@@ -143,7 +158,11 @@ class AwsConnector:
     def check(self, view: RequestView, scope: AwsScope) -> bool:
         """Return whether the body's digest must be computed before signing."""
         target = _find_target(view, scope)
-        return payload_mode(view, target.service) is None
+        payload = payload_mode(view, target.service)
+        if payload in CHUNKED:
+            verify(view, _PLACEHOLDER, payload)
+            _decoded_length(view)
+        return payload is None
 
     async def mint(self, request: MintRequest, scope: AwsScope) -> Credential:
         """Ask STS. Raises CredentialError."""
@@ -177,11 +196,13 @@ class AwsConnector:
         query = strip_presigned(view.query) if presigned else view.query
         what = Scope(region=target.region, service=target.service, payload=payload, at=self._parts.clock.now())
         watch = (credential.secrets["secret_key"],) if token is None else (credential.secrets["secret_key"], token)
+        put = sign(view, query, keys, what)
         return Edits(
             remove=frozenset({"authorization", "date", "x-amz-date", "x-amz-security-token"}),
-            put=sign(view, query, keys, what),
+            put=put,
             query=(query or "") if presigned else None,
             watch=watch,
+            rewriter=_resigner(view, payload, seal_of(put, keys, what)) if payload in CHUNKED else None,
         )
 
     def _by_token(self, request: MintRequest, scope: AwsScope, form: Mapping[str, str]) -> Call:
@@ -305,6 +326,24 @@ def _find_target(view: RequestView, scope: AwsScope) -> _Target:
     if service in _PRIVILEGED and not any(action.startswith(f"{service}:") for action, _ in _wanted(scope)):
         raise _disagree(f"{service} hands out credentials: the rule must name its actions")
     return _Target(service, region)
+
+
+def _resigner(view: RequestView, payload: str, ours: Verified) -> Callable[[], ChunkResigner]:
+    """Return what makes the chunks' signatures ours, from the client's verified first one on."""
+    return partial(
+        ChunkResigner,
+        verify(view, _PLACEHOLDER, payload),
+        ours,
+        decoded_length=_decoded_length(view),
+        has_trailer=payload.endswith("-TRAILER"),
+    )
+
+
+def _decoded_length(view: RequestView) -> int:
+    values = [value for name, value in view.headers if name == "x-amz-decoded-content-length"]
+    if len(values) != 1 or re.fullmatch("[0-9]{1,15}", values[0]) is None:
+        raise CredentialError("x-amz-decoded-content-length is not one number", Reason.SIGNING_BROKEN)
+    return int(values[0])
 
 
 def _declared_endpoint(scope: AwsScope) -> Endpoint:

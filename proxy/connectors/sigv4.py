@@ -7,9 +7,9 @@ S3 encodes the path once and leaves it as it is; every other service normalises 
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote
@@ -22,6 +22,8 @@ from proxy.model.reason import Reason
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 UNSIGNED_TRAILER: Final = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+CHUNKED: Final = frozenset({"STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"})
+"""Modes in which each chunk of the body is signed too (S3 API Reference, "transferring payload in multiple chunks")."""
 EMPTY_DIGEST: Final = hashlib.sha256(b"").hexdigest()
 S3_SERVICES: Final = frozenset({"s3", "s3express", "s3-outposts", "s3-object-lambda"})
 PRESIGN_NAMES: Final = frozenset(
@@ -38,6 +40,9 @@ PRESIGN_NAMES: Final = frozenset(
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _SCOPE: Final = re.compile(r"[^/]+/[0-9]{8}/([a-z0-9-]+)/([A-Za-z0-9-]+)/aws4_request")
 _FIELD: Final = re.compile(r"\s*(Credential|SignedHeaders|Signature)=([^,\s]+)\s*")
+_STAMP: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # a seal has its own time
+_MUST_BE_SIGNED: Final = frozenset({"host", "x-amz-date", "x-amz-content-sha256"})
 _SPACES: Final = re.compile(r"[ \t]+")
 _UNRESERVED: Final = "-_.~"
 # Signed besides every x-amz-*: what says how the body is to be read. Everything a hop may change stays out.
@@ -83,20 +88,19 @@ def read_inbound(view: RequestView) -> Inbound | None:
 def payload_mode(view: RequestView, service: str) -> str | None:
     """Return what to sign for the body: a digest or a sentinel; None when the digest must be computed.
 
-    Raises CredentialError (`signing-unsupported`) for bodies signed chunk by chunk.
+    Raises CredentialError (`signing-unsupported`) for what cannot be signed again.
     """
     declared = view.header("x-amz-content-sha256")
     if declared is None:
         if view.body_length == 0:
             return EMPTY_DIGEST
         return UNSIGNED if service in S3_SERVICES and "x-amz-signature" in query_names(view.query) else None
-    if declared in {UNSIGNED, UNSIGNED_TRAILER} or _HEX.fullmatch(declared):
+    if (
+        declared in {UNSIGNED, UNSIGNED_TRAILER}
+        or (declared in CHUNKED and service in S3_SERVICES)
+        or _HEX.fullmatch(declared)
+    ):
         return declared
-    if declared.startswith("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"):
-        raise _unsupported(
-            "this upload signs every chunk, which is not re-signed yet; let the SDK use TLS and its default checksum "
-            f"mode ({UNSIGNED_TRAILER}), or set payload signing off"
-        )
     if declared.startswith("STREAMING-AWS4-ECDSA"):
         raise _unsupported("SigV4a (asymmetric) signatures cannot be re-signed; use a single-region endpoint")
     if declared == "STREAMING-AWS4-HMAC-SHA256-EVENTS":
@@ -124,27 +128,90 @@ def sign(view: RequestView, query: str | None, keys: Keys, what: "Scope") -> tup
         fields["x-amz-security-token"] = keys.session_token.reveal()
         put.append(("x-amz-security-token", keys.session_token))
     signed = ";".join(sorted(fields))
+    seal = Seal(keys.secret_key, stamp, what.region, what.service)
+    signature = seal.sign(ALGORITHM, _digest_request(view, query, fields, what))
+    put.append(
+        (
+            "authorization",
+            f"{ALGORITHM} Credential={keys.access_key}/{seal.scope}, SignedHeaders={signed}, Signature={signature}",
+        )
+    )
+    return tuple(put)
+
+
+def _digest_request(view: RequestView, query: str | None, fields: Mapping[str, str], what: "Scope") -> str:
     canonical = "\n".join(
         (
             view.method,
             canonical_path(view.path, what.service),
             canonical_query(query),
             "".join(f"{name}:{fields[name]}\n" for name in sorted(fields)),
-            signed,
+            ";".join(sorted(fields)),
             what.payload,
         )
     )
-    scope = f"{stamp[:8]}/{what.region}/{what.service}/aws4_request"
-    text = f"{ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode('latin-1')).hexdigest()}"
-    key = _signing_key(keys.secret_key.reveal(), stamp[:8], what.region, what.service)
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    put.append(
-        (
-            "authorization",
-            f"{ALGORITHM} Credential={keys.access_key}/{scope}, SignedHeaders={signed}, Signature={signature}",
-        )
-    )
-    return tuple(put)
+    return hashlib.sha256(canonical.encode("latin-1")).hexdigest()
+
+
+class Seal:
+    """Signs texts of one day, region and service with one secret. Holds the derived key, and never shows it."""
+
+    __slots__ = ("_key", "scope", "stamp")
+
+    def __init__(self, secret: Secret, stamp: str, region: str, service: str) -> None:
+        self.stamp = stamp
+        self.scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
+        self._key = _signing_key(secret.reveal(), stamp[:8], region, service)
+
+    def sign(self, algorithm: str, *lines: str) -> str:
+        """Return the signature of `algorithm`, date, scope and `lines`, one below the other, in hex."""
+        text = "\n".join((algorithm, self.stamp, self.scope, *lines))
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A client's signature that is right: what signs the rest of its request, and the signature to go on from."""
+
+    seal: Seal
+    signature: str
+
+
+def seal_of(put: Sequence[tuple[str, str | Secret]], keys: Keys, what: "Scope") -> Verified:
+    """Return what `sign` signed with, and its signature, to sign the rest of the request."""
+    seal = Seal(keys.secret_key, what.at.strftime("%Y%m%dT%H%M%SZ"), what.region, what.service)
+    return Verified(seal, str(put[-1][1]).rpartition("Signature=")[2])
+
+
+def verify(view: RequestView, keys: Keys, payload: str) -> Verified:
+    """Verify the header signature a client made with `keys`.
+
+    Raises CredentialError: `signing-unsupported` for one made with other keys or in the query, `signing-broken` for
+    one that is wrong.
+    """
+    headers = [value for name, value in view.headers if name == "authorization"]
+    if len(headers) != 1 or not headers[0].startswith(f"{ALGORITHM} "):
+        raise _unsupported("what signs its chunks must sign its header too")
+    fields = _read_fields(headers[0].partition(" ")[2])
+    inbound = _read_scope(fields["Credential"], presigned=False)
+    if fields["Credential"].partition("/")[0] != keys.access_key:
+        raise _unsupported("chunk signatures can be verified only when they are made with the job's placeholder key")
+    stamp = view.header("x-amz-date") or ""
+    if _STAMP.fullmatch(stamp) is None or fields["Credential"].split("/")[1] != stamp[:8]:
+        raise _broken("x-amz-date is not the signature's")
+    sent = {**dict(_joined(view.headers)), "host": _host_field(view)}
+    if view.body_length is not None:
+        sent["content-length"] = str(view.body_length)
+    names = fields["SignedHeaders"].split(";")
+    missing = [name for name in names if name not in sent]
+    if missing or not set(names) >= _MUST_BE_SIGNED:
+        raise _broken(f"the signature names {missing[0]!r}, which was not sent" if missing else "too little is signed")
+    what = Scope(region=inbound.region, service=inbound.service, payload=payload, at=_EPOCH)
+    seal = Seal(keys.secret_key, stamp, inbound.region, inbound.service)
+    expected = seal.sign(ALGORITHM, _digest_request(view, view.query, {name: sent[name] for name in names}, what))
+    if not hmac.compare_digest(expected.encode(), fields["Signature"].encode("utf-8", "surrogateescape")):
+        raise _broken("the signature is not the one that the placeholder makes of this request")
+    return Verified(seal, expected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +267,10 @@ def _read_header(header: str) -> Inbound:
         raise _unsupported("SigV4a (asymmetric) signatures cannot be re-signed; use a single-region endpoint")
     if scheme != ALGORITHM:
         raise _unsupported(f"only {ALGORITHM} signatures can be re-signed")
+    return _read_scope(_read_fields(rest)["Credential"], presigned=False)
+
+
+def _read_fields(rest: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     for part in rest.split(","):
         match = _FIELD.fullmatch(part)
@@ -208,7 +279,7 @@ def _read_header(header: str) -> Inbound:
         fields[match[1]] = match[2]
     if len(fields) != 3:
         raise _unsupported("the Authorization field is not a well-formed AWS signature")
-    return _read_scope(fields["Credential"], presigned=False)
+    return fields
 
 
 def _read_presigned(view: RequestView) -> Inbound:
@@ -265,3 +336,7 @@ def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
 
 def _unsupported(why: str) -> CredentialError:
     return CredentialError(why, Reason.SIGNING_UNSUPPORTED)
+
+
+def _broken(why: str) -> CredentialError:
+    return CredentialError(why, Reason.SIGNING_BROKEN)

@@ -205,6 +205,8 @@ class Exchange:
         view = clearance.view
         if self._held.is_whole and not self._request.framing.is_empty:
             self._body = self._held.data
+            if edits.rewriter is not None:
+                self._body = edits.rewriter().feed_last(self._body)
             if self._body and self._sent_digest is None:
                 self._sent_digest = hashlib.sha256(self._body).hexdigest()
         framing = self._request.framing if self._body is None else Framing(len(self._body))
@@ -219,7 +221,7 @@ class Exchange:
                 self._marks["connect"] = perf_counter() - began
             self._upstream = upstream
             self._stop_if_broken()
-            self._send(upstream, head)
+            self._send(upstream, head, edits)
             response = await self._read_response(upstream)
             if response is not None:
                 self._mark("first_byte")
@@ -235,7 +237,7 @@ class Exchange:
         if self._client.lost:
             raise ProtocolError("the client is gone", Reason.CLIENT_GONE)
 
-    def _send(self, upstream: Upstream, head: bytes) -> None:
+    def _send(self, upstream: Upstream, head: bytes, edits: Edits) -> None:
         self._waiting_since = monotonic()
         if self._body:
             upstream.wire.write(head + self._body if len(self._body) < 65_536 else head)
@@ -251,6 +253,7 @@ class Exchange:
             self._decoder,
             chunked=self._request.framing.length < 0,
             gone=Reason.UPSTREAM_CLOSED,
+            cleaner=None if edits.rewriter is None else edits.rewriter(),
             on_end=self._upload_ended,
         )
         self._upload.start(self._held.data)

@@ -12,7 +12,7 @@ from proxy.model.reason import Reason
 
 
 class Cleaner(Protocol):
-    """Blanks what must not pass; `proxy.gateway.echo.EchoGuard`."""
+    """Changes a body on its way: `proxy.gateway.echo.EchoGuard`, or a `BodyRewriter` of a credential's."""
 
     def feed(self, piece: bytes) -> bytes:
         """Return what may pass of the bytes so far. Raises ProtocolError to cut the body."""
@@ -94,13 +94,22 @@ class Pump:
         """Begin, with the payload that was taken before and what the source has kept."""
         self._target.source = self._source
         if first:
-            self.tally.add(first)
-            self._write(first)
+            self._begin_with(first)
         if self.finished:
             return
         self._source.attach(self)
         if not self.finished and self._target.stalled_since is not None:
             self._source.hold()
+
+    def _begin_with(self, payload: bytes) -> None:
+        try:
+            ready = payload if self._cleaner is None else self._cleaner.feed(payload)
+        except ProtocolError as error:
+            self.stop(error)
+            return
+        if ready:
+            self.tally.add(ready)
+            self._write(ready)
 
     def feed(self, piece: bytes) -> None:
         """Forward the payload of one piece."""

@@ -1,9 +1,9 @@
 """With what: grants, secrets, minted credentials, and the edits that put them on a request."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 REDACTED: Final = "[redacted]"
 
@@ -85,17 +85,32 @@ class Credential:
     expires_at: datetime | None
 
 
+class BodyRewriter(Protocol):
+    """Rewrites a body on its way, piece by piece, without changing its length. One for each time it is sent."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return what may be sent of the bytes so far. Raises ProtocolError to break the request off."""
+
+    def feed_last(self, piece: bytes) -> bytes:
+        """As `feed`, for the last piece. Raises ProtocolError when the body ends too early."""
+
+    def finish(self) -> bytes:
+        """As `feed_last`, for no piece."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edits:
     """The difference between the request we decided on and the one we send. Data, so that simulate can show it.
 
     Names are lower case. `query` of None leaves the query as it is. `watch` is what must not come back in a response.
+    `rewriter` makes what signs the body's parts again; None for a body that is sent as it is.
     """
 
     remove: frozenset[str] = frozenset()
     put: tuple[tuple[str, str | Secret], ...] = ()
     query: str | None = None
     watch: tuple[Secret, ...] = ()
+    rewriter: Callable[[], BodyRewriter] | None = field(default=None, repr=False)
 
 
 NO_EDITS: Final = Edits()

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     CREDENTIAL_REFUSED = "credential-refused"
     SIGNING_UNSUPPORTED = "signing-unsupported"
     SIGNING_SCOPE = "signing-scope"
+    SIGNING_BROKEN = "signing-broken"
     CREDENTIAL_ECHO = "credential-echo"
     # us
     TRAIL_UNAVAILABLE = "trail-unavailable"
@@ -147,6 +148,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.SIGNING_UNSUPPORTED: Explanation(403, "This way of signing cannot be re-signed.", _FIX_CLIENT),
     Reason.SIGNING_SCOPE: Explanation(403, "Signature scope, host and rule do not agree.", _FIX_CLIENT),
+    Reason.SIGNING_BROKEN: Explanation(
+        403, "What the request signs is not what it sends.", "Sign with the placeholder keys of this job's environment."
+    ),
     Reason.CREDENTIAL_ECHO: Explanation(502, "The response repeated the injected credential.", _LOOK_UPSTREAM),
     Reason.TRAIL_UNAVAILABLE: Explanation(503, "The audit trail cannot be written.", _RETRY),
     Reason.DECISION_TIMEOUT: Explanation(503, "The decision took too long.", _RETRY),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.cli.environment import PLACEHOLDER_KEY
+from proxy.connectors.placeholders import AWS_KEY
 from proxy.demo.aws import AUDIENCE, HOSTS, REGION, ROLE, S3, SERVICES, AwsServer
 from tests.fakes.origin import made_bytes
 from tests.fakes.sidecar import Job, World, rule
@@ -124,7 +124,7 @@ s3.put_object(Bucket="{BUCKET}", Key="storefront/shared", Body=b"shared")
 print(s3.generate_presigned_url("get_object", Params={{"Bucket": "{BUCKET}", "Key": "storefront/shared"}}))
 """,
     )
-    assert PLACEHOLDER_KEY in said[0]
+    assert AWS_KEY in said[0]
     assert job.curl("--fail", said[0]) == "shared"
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.environment import PLACEHOLDER_KEY
 from proxy.connectors.parts import fingerprint
+from proxy.connectors.placeholders import AWS_KEY
 from proxy.control.client import ControlError
 from proxy.demo.issuer import ISSUER, BuildJob
 from tests.fakes.aws_stage import BODY, REGION, ROLE, S3, STS, STS_AUDIENCE, AwsStage, aws_rule, s3_request
@@ -65,14 +65,14 @@ def stage(aws_stage: AwsStage) -> Iterator[AwsStage]:
     aws_stage.settle()
 
 
-def signed(region: str = REGION, service: str = "s3", key: str = PLACEHOLDER_KEY) -> str:
+def signed(region: str = REGION, service: str = "s3", key: str = AWS_KEY) -> str:
     """The Authorization of a client that signed with its placeholder; nobody but AWS could tell that it is wrong."""
     scope = f"{key}/20300101/{region}/{service}/aws4_request"
     return f"Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
 
 
 def presigned(region: str = REGION, algorithm: str = "AWS4-HMAC-SHA256") -> str:
-    scope = f"{PLACEHOLDER_KEY}%2F20300101%2F{region}%2Fs3%2Faws4_request"
+    scope = f"{AWS_KEY}%2F20300101%2F{region}%2Fs3%2Faws4_request"
     return (
         f"?X-Amz-Algorithm={algorithm}&X-Amz-Credential={scope}&X-Amz-Date=20300101T000000Z&X-Amz-Expires=900"
         f"&X-Amz-SignedHeaders=host&X-Amz-Signature={'0' * 64}"
@@ -120,7 +120,7 @@ def test_a_request_is_signed_with_a_key_of_the_job(stage: AwsStage, target: str,
     key_id, key = list(stage.sts.verifier.keys.items())[-1]
     assert f"Credential={key_id}/".encode() in wire.values(b"authorization")[0]
     sent = wire.target + b"".join(value for _, value in wire.headers)
-    assert [text for text in (PLACEHOLDER_KEY, "AKIAJOBSOWN", OWN) if text.encode() in sent] == []
+    assert [text for text in (AWS_KEY, "AKIAJOBSOWN", OWN) if text.encode() in sent] == []
     asked = stage.sts.asked[-1]
     assert (asked["Action"], asked["RoleArn"]) == ("AssumeRoleWithWebIdentity", ROLE)
     assert asked["RoleSessionName"] == f"{job.pipeline_slug}-{job.build_number}-{job.job_id}"[:64]

@@ -12,7 +12,13 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 _SKEW = timedelta(minutes=15)
-_S3_SENTINELS = {"UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
+_S3_SENTINELS = {
+    "UNSIGNED-PAYLOAD",
+    "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+}
+"""Whose chunks are signed, if they are, is for S3 itself to check."""
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _AUTHENTICATION = {b"x-amz-signature", b"x-amz-credential", b"x-amz-algorithm", b"x-amz-security-token"}
 
@@ -58,6 +64,7 @@ class Verified:
     key: IssuedKey
     region: str
     service: str
+    signature: str
 
 
 @dataclass(slots=True)
@@ -101,7 +108,7 @@ class AwsVerifier:
             secret = hmac.digest(secret, part.encode(), "sha256")
         if not hmac.compare_digest(hmac.digest(secret, text, "sha256").hex().encode(), fields[b"Signature"]):
             raise RefusedError(403, "SignatureDoesNotMatch", request.decode("latin-1"))
-        return Verified(key_id, key, region, service)
+        return Verified(key_id, key, region, service, fields[b"Signature"].decode())
 
 
 def check_policy(key: IssuedKey, action: str, resource: str) -> None:

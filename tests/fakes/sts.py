@@ -19,6 +19,7 @@ from xml.sax.saxutils import escape
 
 import jwt
 
+from tests.fakes.aws_chunked import PAYLOAD, TRAILER, Chain, derive
 from tests.fakes.aws_verifier import AwsVerifier, IssuedKey, RefusedError, Verified, Wire, check_policy
 
 _XMLNS = "https://sts.amazonaws.com/doc/2011-06-15/"
@@ -209,8 +210,22 @@ class StrictSts:
         bucket, path = host.partition(".s3.")[0], unquote(wire.target.partition(b"?")[0].decode())
         check_policy(signer.key, _S3_ACTIONS[wire.method], f"arn:aws:s3:::{bucket}{path}")
         if wire.method == b"PUT":
-            self.stored[f"{bucket}{path}"] = wire.body
+            self.stored[f"{bucket}{path}"] = _read_object(wire, signer)
         return self.stored.get(f"{bucket}{path}", b"") if wire.method == b"GET" else b""
+
+
+def _read_object(wire: Wire, signer: Verified) -> bytes:
+    mode = wire.values(b"x-amz-content-sha256")[0].decode()
+    if mode not in {PAYLOAD, TRAILER}:
+        return wire.body
+    stamp = wire.values(b"x-amz-date")[0].decode()
+    key = derive(signer.key.secret, stamp[:8], signer.region, "s3")
+    whole = Chain(key=key, stamp=stamp, region=signer.region).decode(
+        signer.signature, wire.body, has_trailer=mode == TRAILER
+    )
+    if str(len(whole)).encode() != wire.values(b"x-amz-decoded-content-length")[0]:
+        raise RefusedError(400, "IncompleteBody", "the object is not as long as was said")
+    return whole
 
 
 def _only(form: dict[str, str], known: set[str]) -> None:

@@ -238,8 +238,6 @@ def test_what_is_signed_for_the_body(
 @pytest.mark.parametrize(
     "declared, said",
     [
-        ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "signs every chunk"),
-        ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", "signs every chunk"),
         ("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", "SigV4a"),
         ("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER", "SigV4a"),
         ("STREAMING-AWS4-HMAC-SHA256-EVENTS", "event streams"),
@@ -252,7 +250,7 @@ def test_what_is_signed_for_the_body(
     ],
 )
 def test_modes_that_cannot_be_signed_again_are_named(declared: str, said: str) -> None:
-    """Chunk and event signatures, SigV4a and unknown modes are refused before anything is sent half-signed."""
+    """Event signatures, SigV4a and unknown modes are refused before anything is sent half-signed."""
     with pytest.raises(CredentialError, match=said) as caught:
         payload_mode(view(x_amz_content_sha256=declared), "s3")
     assert caught.value.reason is Reason.SIGNING_UNSUPPORTED
