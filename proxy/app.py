@@ -141,8 +141,16 @@ class Sidecar:
             self._stopping = True
 
 
+@dataclass(frozen=True, slots=True)
+class LocalJob:
+    """The job of `exec`, on the word of whoever started the command, and what it is said to do."""
+
+    job: JobContext
+    declared: tuple[str, ...] | None = None
+
+
 async def start_sidecar(
-    settings: Settings, environ: Mapping[str, str], *, local_job: JobContext | None = None
+    settings: Settings, environ: Mapping[str, str], *, local_job: LocalJob | None = None
 ) -> Sidecar:
     """Wire and start everything. `local_job` is `exec`'s: a session on the word of whoever started the command.
 
@@ -236,14 +244,14 @@ async def _build(
     )
 
 
-async def _begin(sidecar: Sidecar, local_job: JobContext | None) -> None:
+async def _begin(sidecar: Sidecar, local_job: LocalJob | None) -> None:
     """Open the doors that need the finished sidecar, and start what runs beside the flows."""
     desk, own = sidecar.desk, sidecar.own
     desk.on_close(sidecar.engine.forget_session)
     desk.on_close(sidecar.gateway.close_session)
     _publish_gauges(sidecar)
     if local_job is not None and own is None:
-        await desk.open_local(local_job)
+        await desk.open_local(local_job.job, local_job.declared)
     if own is not None:
         sidecar.spawn(own.keep())
     control = ControlServer(Routes(_control_parts(sidecar)), sidecar.control_place)

@@ -9,12 +9,13 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from proxy.model.authority import Authority, parse_authority, parse_host
 from proxy.model.durations import parse_duration
 from proxy.model.errors import ConfigError, JobgateError, ProtocolError, RuleFileError
 from proxy.model.identity import TrustedIssuer
+from proxy.policy.declaring import check_declaration
 from proxy.sources.yaml import Located, load_yaml
 
 DEFAULT_FILE = Path("jobgate.yaml")
@@ -101,6 +102,12 @@ class IdentitySettings(TokenSource):
     """Sidecar mode: the one job this proxy serves, so that clients need no proxy password."""
 
     others: tuple[TokenSource, ...] = ()
+    intents: tuple[str, ...] | None = None
+
+    @field_validator("intents")
+    @classmethod
+    def _check_intents(cls, lines: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if lines is None else check_declaration(lines)
 
 
 class UpstreamSettings(_Section):

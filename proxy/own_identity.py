@@ -52,7 +52,7 @@ class OwnIdentity:
         try:
             token = await _read_token(self._settings)
             others = [await _read_token(source) for source in self._settings.others]
-            opened = await self._desk.adopt_own(token, others)
+            opened = await self._desk.adopt_own(token, others, self._settings.intents)
         except JobgateError as error:
             self.fault = str(error)
             return False

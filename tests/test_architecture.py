@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sources": {"model", "identity", "policy", "audit", "outbound"},
     "gateway": {"model", "engine"},
     "control": {"model", "engine"},
-    "config": {"model", "sources"},
+    "config": {"model", "policy", "sources"},
     "system": {"model"},
     "own_identity": {"model", "engine", "config"},
     "app": {"*"},

@@ -16,7 +16,7 @@ import click
 import uvloop
 from rich.console import Console
 
-from proxy.app import Sidecar, shipped_rules, start_sidecar
+from proxy.app import LocalJob, Sidecar, shipped_rules, start_sidecar
 from proxy.cli.audit_table import Row, make_table
 from proxy.cli.environment import job_environment
 from proxy.cli.options import read_settings, settings_options
@@ -24,6 +24,8 @@ from proxy.config import Settings
 from proxy.model.authority import Authority
 from proxy.model.identity import JobContext
 from proxy.model.record import Kind
+from proxy.policy.declaring import read_declaration
+from proxy.policy.patterns import PatternError
 from proxy.sources.trail import read_lines
 from proxy.system import harden_process
 
@@ -41,10 +43,19 @@ _FACTS = {field.name: field for field in fields(JobContext) if field.name != "cl
     help="What the job is taken to be, unverified: pipeline=web, branch=main, ...; repeatable.",
 )
 @click.option(
+    "--intent",
+    "declared",
+    multiple=True,
+    metavar="LINE",
+    help="What the job declares that it does, as in rules; repeatable. Also JOBGATE_INTENT, lines parted by `;`.",
+)
+@click.option(
     "--report", type=click.Choice(["table", "json", "none"]), default="table", help="What to print at the end."
 )
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(arguments: tuple[str, ...], facts: tuple[str, ...], report: str, **options: Any) -> int:
+def command(
+    arguments: tuple[str, ...], facts: tuple[str, ...], declared: tuple[str, ...], report: str, **options: Any
+) -> int:
     """Start a proxy, run one command in it, print what it did.
 
     For trying rules by hand. The job is who `--job` says it is, on your word: records say `verified: false`. With an
@@ -56,7 +67,7 @@ def command(arguments: tuple[str, ...], facts: tuple[str, ...], report: str, **o
         options["rules"] = (str(shipped_rules()),)
     settings = read_settings(options)
     stated: dict[str, Any] = dict(_read_fact(fact) for fact in facts)
-    job = JobContext(**stated)
+    job = LocalJob(JobContext(**stated), _read_declared(declared or (os.environ.get("JOBGATE_INTENT", ""),)))
     inherited = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="jobgate-") as folder:
         settings = settings.model_copy(update=_defaults(settings, Path(folder)))
@@ -64,6 +75,16 @@ def command(arguments: tuple[str, ...], facts: tuple[str, ...], report: str, **o
         code, shown = uvloop.run(_run(settings, job, arguments, inherited))
         _print_report(report, shown)
     return code
+
+
+def _read_declared(texts: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return what was declared, None for nothing. Raises BadParameter."""
+    if not any(text.strip() for text in texts):
+        return None
+    try:
+        return read_declaration("\n".join(texts))
+    except PatternError as error:
+        raise click.BadParameter(str(error), param_hint="--intent or JOBGATE_INTENT") from None
 
 
 def _defaults(settings: Settings, folder: Path) -> dict[str, Any]:
@@ -96,8 +117,11 @@ def _read_fact(fact: str) -> tuple[str, str | int | bool]:
 
 
 async def _run(
-    settings: Settings, job: JobContext, arguments: tuple[str, ...], inherited: dict[str, str]
+    settings: Settings, job: LocalJob, arguments: tuple[str, ...], inherited: dict[str, str]
 ) -> tuple[int, list[dict[str, Any]]]:
+    if settings.identity is not None and job.declared is not None:
+        own = settings.identity.model_copy(update={"intents": job.declared})
+        settings = settings.model_copy(update={"identity": own})
     sidecar = await start_sidecar(settings, os.environ, local_job=job if settings.identity is None else None)
     try:
         await _until_ready(sidecar)

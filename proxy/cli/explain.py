@@ -30,8 +30,10 @@ from proxy.model.intent import BodyPrefix, BodyWanted, Headers, RequestView
 from proxy.model.reason import Reason, explain_reason
 from proxy.policy.compile import RuleSet
 from proxy.policy.conditions import JOB_FIELDS
+from proxy.policy.declaring import check_declaration
 from proxy.policy.explain import describe, smallest_rule
 from proxy.policy.faults import suggest
+from proxy.policy.patterns import PatternError
 from proxy.sources.rules import RuleFolder
 
 _URL: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?")
@@ -48,6 +50,7 @@ _PROVIDERS: Final = [profile.provider for profile in PROFILES]
 @click.option("--map", "mapping", multiple=True, metavar="FACT=CLAIM", help="For --provider generic.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A request header; may be repeated.")
 @click.option("--body", type=click.File("rb"), help="A file with the request's body, where what it does stands there.")
+@click.option("--intent", "declared", multiple=True, metavar="LINE", help="What the job's step declares; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON.")
 @click.pass_context
 def command(ctx: click.Context, /, method: str, url: str, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click's signature
@@ -56,17 +59,19 @@ def command(ctx: click.Context, /, method: str, url: str, as_json: bool, **optio
     if options["body"] is not None:
         body = options["body"].read()
         view = replace(view, body_length=len(body), body=BodyPrefix(data=body, is_whole=True))
-    job = _read_job(options)
+    job, declared = _read_job(options), _read_declared(options["declared"])
     ruleset = RuleFolder(options["rules"] or (Path("rules"),), connector_scopes()).load()
     now = datetime.now(UTC)
-    verdict = _decide(view, job, ruleset, now)
+    verdict = _decide(view, job, ruleset, now, declared)
     click.echo(_as_json(verdict, view, job, now) if as_json else _as_text(verdict, view, job, ruleset, now))
     ctx.exit(0 if verdict.decision.is_allowed else 1)
 
 
-def _decide(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict:
+def _decide(
+    view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime, declared: tuple[str, ...] | None
+) -> Verdict:
     """Decide as the path does, the refusal of credentials in the query included."""
-    verdict = explain_verdict(view, job, ruleset, now)
+    verdict = explain_verdict(view, job, ruleset, now, declared)
     if isinstance(verdict, BodyWanted):
         raise click.UsageError("what this request does stands in its body; give that with --body FILE")
     if find_query_credential(view) is None:
@@ -90,6 +95,13 @@ def _read_view(method: str, url: str, headers: Headers) -> RequestView:
     except ProtocolError as error:
         raise click.BadParameter(f"denied before any rule is asked: {error}", param_hint="URL") from None
     return RequestView(method=method, scheme=match[1], authority=authority, path=path, query=match[4], headers=headers)
+
+
+def _read_declared(lines: tuple[str, ...]) -> tuple[str, ...] | None:
+    try:
+        return check_declaration(lines) if lines else None
+    except PatternError as error:
+        raise click.BadParameter(str(error), param_hint="--intent") from None
 
 
 def _read_headers(texts: tuple[str, ...]) -> Headers:
@@ -192,6 +204,7 @@ def _as_json(verdict: Verdict, view: RequestView, job: JobContext, now: datetime
         "grant": _grant(decision),
         "tags": dict(decision.tags),
         "steps": [{"rule": step.rule_id, "matched": step.matched, "why": step.why} for step in decision.steps],
+        "declared": None if decision.declared is None else decision.declared.value,
         "intent": None if verdict.intent is None else verdict.intent.name,
         "smallest_rule": None if request is None else smallest_rule(decision, request),
     }

@@ -48,11 +48,16 @@ class ControlClient:
         self._place = place
         self._seconds = seconds
 
-    def open_session(self, token: str, others: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Exchange tokens; returns `session`, `secret`, `proxy_url`, `expires_at` and `job`."""
+    def open_session(self, token: str, others: tuple[str, ...] = (), intents: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Exchange tokens; returns `session`, `secret`, `proxy_url`, `expires_at` and `job`.
+
+        `intents` is what the job's step declares that it will do.
+        """
         body: dict[str, Any] = {"token": token}
         if others:
             body["tokens"] = list(others)
+        if intents:
+            body["intents"] = list(intents)
         return self._expect(201, self.call("POST", "/v1/sessions", body=body)).json()
 
     def close_session(self, session_id: str, secret: Secret) -> None:

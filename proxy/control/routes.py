@@ -14,8 +14,9 @@ from typing import Final, Protocol
 from proxy.control.messages import Refusal, Reply, Request, denial_reply, error_reply, json_reply, read_json
 from proxy.engine.records import job_facts
 from proxy.engine.seam import Denial
-from proxy.engine.sessions import MAX_OTHER_TOKENS, OpenedSession
+from proxy.engine.sessions import MAX_OTHER_TOKENS, OpenedSession, check_declared
 from proxy.model.authority import Authority
+from proxy.model.errors import IntentError
 from proxy.model.grant import Secret
 from proxy.model.identity import Session, UnverifiedToken
 from proxy.model.reason import Reason
@@ -35,7 +36,11 @@ class Desk(Protocol):
         """Return the open session a secret belongs to."""
 
     async def open(
-        self, token: UnverifiedToken, others: Sequence[UnverifiedToken], peer_address: str
+        self,
+        token: UnverifiedToken,
+        others: Sequence[UnverifiedToken],
+        peer_address: str,
+        declared: tuple[str, ...] | None = None,
     ) -> OpenedSession | Denial:
         """Exchange tokens for a session."""
 
@@ -111,7 +116,7 @@ class Routes:
 
     async def _open(self, request: Request) -> Reply:
         token, others = _read_tokens(request)
-        opened = await self._parts.desk.open(token, others, request.peer)
+        opened = await self._parts.desk.open(token, others, request.peer, _read_declared(request))
         if isinstance(opened, Denial):
             return denial_reply(opened)
         session, secret = opened.session, opened.secret.reveal()
@@ -168,9 +173,9 @@ class Routes:
 
 def _read_tokens(request: Request) -> tuple[UnverifiedToken, list[UnverifiedToken]]:
     body = read_json(request)
-    unknown = sorted(name for name in body if name not in ("token", "tokens"))
+    unknown = sorted(name for name in body if name not in ("token", "tokens", "intents"))
     if unknown:
-        raise Refusal(400, _MALFORMED, "the body may hold `token` and `tokens`, nothing else")
+        raise Refusal(400, _MALFORMED, "the body may hold `token`, `tokens` and `intents`, nothing else")
     token, others, bearer = body.get("token"), body.get("tokens", []), request.bearer
     if "token" in body and bearer is not None:
         raise Refusal(400, _MALFORMED, "give the token once: in the body or as Bearer")
@@ -183,3 +188,16 @@ def _read_tokens(request: Request) -> tuple[UnverifiedToken, list[UnverifiedToke
     if len(others) > MAX_OTHER_TOKENS:
         raise Refusal(400, _MALFORMED, f"`tokens` holds at most {MAX_OTHER_TOKENS}")
     return UnverifiedToken(token), [UnverifiedToken(item) for item in others]
+
+
+def _read_declared(request: Request) -> tuple[str, ...] | None:
+    """Return what the step declares. Raises Refusal: what is not understood cannot be held to."""
+    lines = read_json(request).get("intents")
+    if lines is None:
+        return None
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise Refusal(400, _MALFORMED, "`intents` is a list of texts such as `npm install *`")
+    try:
+        return check_declared(lines)
+    except IntentError as error:
+        raise Refusal(400, _MALFORMED, f"`intents`: {error}") from None

@@ -98,9 +98,9 @@ class Sidecar:
         self.kill()
         raise DemoPartError(f"the sidecar did not become ready:\n{said}")
 
-    def open_session(self, token: str, others: Sequence[str] = ()) -> JobSession:
+    def open_session(self, token: str, others: Sequence[str] = (), intents: Sequence[str] = ()) -> JobSession:
         """Exchange tokens for a session. Raises ControlError with the answer when it is refused."""
-        opened = self.api.open_session(token, tuple(others))
+        opened = self.api.open_session(token, tuple(others), tuple(intents))
         secret = str(opened["secret"])
         return JobSession(id=str(opened["session"]), secret=secret, proxy_url=str(opened["proxy_url"]))
 

@@ -35,26 +35,33 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class AccessQuestion:
-    """One request, who asks, by which rules, and when."""
+    """One request, who asks, by which rules, when, and what its step declared."""
 
     view: RequestView
     job: JobContext
     ruleset: RuleSet
     now: datetime
+    declared: tuple[str, ...] | None = None
 
 
-def decide(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict | BodyWanted:
+def decide(
+    view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime, declared: tuple[str, ...] | None = None
+) -> Verdict | BodyWanted:
     """Decide `view` for `job` under `ruleset` at `now`. Deny is a value; nothing is raised for bad requests.
+
+    `declared` is what the job's step said it would do; None when it said nothing.
 
     A BodyWanted asks for the same question again with that much of the body in `view`. It is only ever the answer to a
     view without a body, and only where some rule might allow the request.
     """
-    return decide_with(decode, evaluate, AccessQuestion(view, job, ruleset, now))
+    return decide_with(decode, evaluate, AccessQuestion(view, job, ruleset, now, declared))
 
 
-def explain_verdict(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Verdict | BodyWanted:
+def explain_verdict(
+    view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime, declared: tuple[str, ...] | None = None
+) -> Verdict | BodyWanted:
     """As `decide`, with a step for every rule that named the host."""
-    return decide_with(decode, explain, AccessQuestion(view, job, ruleset, now))
+    return decide_with(decode, explain, AccessQuestion(view, job, ruleset, now, declared))
 
 
 def decide_with(read: Decode, judge: Evaluate, question: AccessQuestion) -> Verdict | BodyWanted:
@@ -73,7 +80,8 @@ def decide_with(read: Decode, judge: Evaluate, question: AccessQuestion) -> Verd
     fault = _find_fault(intent, question)
     if fault is not None:
         return _refuse(ruleset, *fault)
-    return Verdict(judge(ruleset, AccessRequest(job=question.job, view=view, intent=intent, now=question.now)), intent)
+    asked = AccessRequest(job=question.job, view=view, intent=intent, now=question.now, declared=question.declared)
+    return Verdict(judge(ruleset, asked), intent)
 
 
 def _find_fault(intent: Intent, question: AccessQuestion) -> tuple[Reason, str] | None:

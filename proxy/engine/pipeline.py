@@ -93,7 +93,7 @@ class Engine:
         parts = {**self._name(session, peer), **records.connect_facts(authority)}
         if (unfit := self._unfit(session)) is not None:
             return await self._deny(flow_id, parts, unfit)
-        decision = reach(self._parts.rules(), session.job, authority, self._parts.clock.now())
+        decision = reach(self._parts.rules(), session.job, authority, self._parts.clock.now(), session.declared)
         if decision.is_allowed and decision.inspect:
             return Tunnel(flow_id=flow_id, inspect=True)  # each request inside is decided, and recorded, on its own
         if (failed := await self._record_decision(flow_id, parts, decision, session)) is not None:
@@ -116,7 +116,7 @@ class Engine:
         stripped = hygiene.find_credential_fields(view.headers)
         if stripped:
             parts["stripped"] = [*sorted(stripped)]
-        verdict = decide(view, session.job, self._parts.rules(), self._parts.clock.now())
+        verdict = decide(view, session.job, self._parts.rules(), self._parts.clock.now(), session.declared)
         if isinstance(verdict, BodyWanted):
             return verdict
         decision = verdict.decision

@@ -113,6 +113,8 @@ def decision_record(at: datetime, flow_id: str, parts: Mapping[str, Fact], decis
     if decision.grant is not None:
         facts["connector"] = decision.grant.connector
         facts["grant"] = decision.grant.key
+    if decision.declared is not None:
+        facts["declared"] = decision.declared.value
     if decision.tags:
         facts["tags"] = dict(decision.tags)
     return AuditRecord(kind=Kind.DECISION, at=at, facts=facts)

@@ -31,11 +31,13 @@ from proxy.identity.tokens import (
     replay_key,
     verify,
 )
-from proxy.model.errors import AuditError, IssuerError, TokenError
+from proxy.model.errors import AuditError, IntentError, IssuerError, TokenError
 from proxy.model.grant import Credential, HeldToken, Secret
 from proxy.model.identity import JobContext, Principal, Session, TrustedIssuer, UnverifiedToken, VerifiedClaims
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind
+from proxy.policy.declaring import check_declaration
+from proxy.policy.patterns import PatternError
 
 MAX_OTHER_TOKENS: Final = 8
 # Claims that name one job: a token handed over beside the first must not come from another.
@@ -84,6 +86,16 @@ class _Identified:
     tokens: Mapping[str, HeldToken]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What somebody who wants a session brought."""
+
+    token: UnverifiedToken
+    others: Sequence[UnverifiedToken]
+    address: str
+    declared: tuple[str, ...] | None = None
+
+
 @dataclass(slots=True)
 class _Turn:
     lock: AbstractAsyncContextManager[object]
@@ -108,6 +120,7 @@ class SessionDesk:
         self._own: Session | None = None
         self._has_own = False
         self._opening = 0
+        self._declared: dict[tuple[str, str], tuple[tuple[str, ...], datetime]] = {}
         self._turns: dict[str, _Turn] = {}
         self._listeners: list[Callable[[str], None]] = []
 
@@ -131,22 +144,32 @@ class SessionDesk:
         return found if found is not None and self.is_open(found) else None
 
     async def open(
-        self, token: UnverifiedToken, others: Sequence[UnverifiedToken], peer_address: str
+        self,
+        token: UnverifiedToken,
+        others: Sequence[UnverifiedToken],
+        peer_address: str,
+        declared: tuple[str, ...] | None = None,
     ) -> OpenedSession | Denial:
-        """Exchange a token, and the job's tokens for other audiences, for a session and its password."""
+        """Exchange a token, and the job's tokens for other audiences, for a session and its password.
+
+        `declared` is what the step says it will do. The first declaration of a job stands for all its sessions.
+        """
         secret = self._parts.entropy.new_secret()
-        opened = await self._open(token, others, peer_address, digest_secret(secret.reveal()))
+        asked = _Asked(token, others, peer_address, declared)
+        opened = await self._open(asked, digest_secret(secret.reveal()))
         return opened if isinstance(opened, Denial) else OpenedSession(session=opened, secret=secret)
 
-    async def adopt_own(self, token: UnverifiedToken, others: Sequence[UnverifiedToken]) -> Session | Denial:
+    async def adopt_own(
+        self, token: UnverifiedToken, others: Sequence[UnverifiedToken], declared: tuple[str, ...] | None = None
+    ) -> Session | Denial:
         """Open the sidecar's own session: its job needs no proxy password. A later call replaces the earlier one."""
-        opened = await self.open(token, others, "own")
+        opened = await self.open(token, others, "own", declared)
         if isinstance(opened, Denial):
             return opened
         self.set_own(opened.session)
         return opened.session
 
-    async def open_local(self, job: JobContext) -> Session:
+    async def open_local(self, job: JobContext, declared: tuple[str, ...] | None = None) -> Session:
         """Open the own session of `exec`, on the word of whoever started it; the record says that nobody verified it.
 
         Raises AuditError when the opening cannot be recorded.
@@ -158,8 +181,10 @@ class SessionDesk:
             job=job,
             opened_at=now,
             expires_at=now + self._limits.ceiling,
+            declared=declared,
         )
         facts: dict[str, Fact] = {"session": session.id, "provider": "local", "job": job_facts(job), "verified": False}
+        facts |= _declared_facts(session)
         await self._parts.trail.append(AuditRecord(kind=Kind.SESSION_OPENED, at=now, facts=facts))
         self._book.add(session, digest_secret(self._parts.entropy.new_secret().reveal()))
         self.set_own(session)
@@ -197,7 +222,7 @@ class SessionDesk:
             found = self._book.match(digest)
             if found is not None:
                 return self._if_open(found)
-            return await self._open(UnverifiedToken(text), (), peer.address, digest)
+            return await self._open(_Asked(UnverifiedToken(text), (), peer.address), digest)
 
     async def close(self, session_id: str, why: str) -> bool:
         """End a session and drop its credentials. Returns False when no such session is open."""
@@ -226,6 +251,7 @@ class SessionDesk:
         """End the sessions whose time is up and forget tokens that expired since. Returns how many ended."""
         now = self._now()
         self._replays.purge(now)
+        self._declared = {key: held for key, held in self._declared.items() if now < held[1]}
         over = self._book.expired(now)
         for session in over:
             await self.close(session.id, "expired")
@@ -239,22 +265,22 @@ class SessionDesk:
     def _if_open(self, session: Session) -> Session | Denial:
         return session if self.is_open(session) else self._deny(Reason.SESSION_EXPIRED)
 
-    async def _open(
-        self, token: UnverifiedToken, others: Sequence[UnverifiedToken], address: str, digest: str
-    ) -> Session | Denial:
+    async def _open(self, asked: _Asked, digest: str) -> Session | Denial:
+        token, address = asked.token, asked.address
         if not self._parts.trail.is_writable():
             return self._deny(Reason.TRAIL_UNAVAILABLE)
         if len(self._book) >= self._limits.maximum:
             await self.sweep()
         try:
-            identified = await self._identify(token, others)
+            identified = await self._identify(token, asked.others)
         except (TokenError, IssuerError) as error:
             return self._refuse(error.reason, str(error), token, address)
         # From here to the reservation nothing is awaited: of two that come at once, one wins.
         now = self._now()
         if self._replays.is_used(identified.replay):
             return self._refuse(Reason.IDENTITY_REPLAYED, "the token has been used", token, address)
-        if len(self._book) + self._opening >= self._limits.maximum or self._replays.is_full(now):
+        is_full = self._replays.is_full(now) or len(self._declared) >= self._limits.remembered
+        if len(self._book) + self._opening >= self._limits.maximum or is_full:
             return self._refuse(Reason.SESSION_LIMIT, "no room for another session", token, address)
         session = Session(
             id=self._parts.entropy.new_id(),
@@ -263,8 +289,22 @@ class SessionDesk:
             opened_at=now,
             expires_at=now + self._limits.ceiling,
             tokens=identified.tokens,
+            declared=self._declare(identified, asked.declared),
         )
         return await self._enter(session, identified, address, digest)
+
+    def _declare(self, identified: _Identified, declared: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Return what holds for this session: the job's first declaration, if it ever made one.
+
+        A job can close the session that its step's hook opened, and open others, but not undo what the hook said.
+        """
+        job_id = identified.job.job_id
+        if job_id is None:
+            return declared
+        key = (identified.principal.issuer, job_id)
+        if declared is not None and key not in self._declared:
+            self._declared[key] = (declared, self._now() + self._limits.ceiling)
+        return self._declared[key][0] if key in self._declared else None
 
     async def _enter(self, session: Session, identified: _Identified, address: str, digest: str) -> Session | Denial:
         self._replays.remember(identified.replay, identified.until)
@@ -405,10 +445,23 @@ def _opened_record(session: Session, identified: _Identified, address: str) -> A
         "audiences": [*sorted(session.tokens)],
         "expires_at": session.expires_at.isoformat(),
     }
+    facts |= _declared_facts(session)
     drift = find_drift(identified.claims, identified.trusted)
     if drift:
         facts["drift"] = list(drift)
     return AuditRecord(kind=Kind.SESSION_OPENED, at=session.opened_at, facts=facts)
+
+
+def check_declared(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return what a step declares, in one spelling. Raises IntentError that says what is wrong with which line."""
+    try:
+        return check_declaration(tuple(lines))
+    except PatternError as error:
+        raise IntentError(str(error)) from None
+
+
+def _declared_facts(session: Session) -> dict[str, Fact]:
+    return {} if session.declared is None else {"declared": [*session.declared]}
 
 
 def _closed_record(at: datetime, session: Session, why: str, dropped: Sequence[Credential] | None) -> AuditRecord:

@@ -11,6 +11,13 @@ from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason
 
 
+class Declared(StrEnum):
+    """How a request stands to what its step declared."""
+
+    WITHIN = "within"
+    BEYOND = "beyond"
+
+
 class Effect(StrEnum):
     """Of a rule or of a decision."""
 
@@ -26,6 +33,8 @@ class AccessRequest:
     view: RequestView
     intent: Intent
     now: datetime
+    declared: tuple[str, ...] | None = None
+    """What the step said it would do, as `intent:` lines; None: nothing was said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +61,8 @@ class Decision:
     inspect: bool = True
     """False: the connection is passed through undecrypted, decided by identity, host and port alone."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    declared: Declared | None = None
+    """How the request stands to what its step declared; None where nothing was declared."""
     steps: tuple[Step, ...] = ()
 
     @property

@@ -103,3 +103,5 @@ class Session:
     expires_at: datetime
     tokens: Mapping[str, HeldToken] = field(default_factory=dict)
     """The job's other tokens by audience (`sts.amazonaws.com`), for connectors."""
+    declared: tuple[str, ...] | None = None
+    """What the step said it would do, as `intent:` lines. It can only take away; None: nothing was said."""

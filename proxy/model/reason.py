@@ -45,6 +45,7 @@ class Reason(StrEnum):
     RULE_DENIED = "rule-denied"
     RULE_AMBIGUOUS = "rule-ambiguous"
     FOREIGN_JOB = "foreign-job"
+    UNDECLARED = "undeclared"
     INTENT_BROKEN = "intent-broken"
     RULES_UNAVAILABLE = "rules-unavailable"
     ADDRESS_REFUSED = "address-refused"
@@ -137,6 +138,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.FOREIGN_JOB: Explanation(
         403, "The request acts for another job than the one it comes from.", "Use the job's own id, or leave it out."
+    ),
+    Reason.UNDECLARED: Explanation(
+        403,
+        "The step did not declare that it would do this.",
+        "Add it to the step's declared intents (JOBGATE_INTENT).",
     ),
     Reason.INTENT_BROKEN: Explanation(403, "The request names an operation but is malformed.", _FIX_CLIENT),
     Reason.RULES_UNAVAILABLE: Explanation(503, "No rule set is loaded.", _RETRY),

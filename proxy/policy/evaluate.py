@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import Final
 
 from proxy.model.authority import Authority
-from proxy.model.decision import AccessRequest, Decision, Effect, Step
+from proxy.model.decision import AccessRequest, Decision, Declared, Effect, Step
 from proxy.model.identity import JobContext
 from proxy.model.intent import RequestView
 from proxy.model.reason import Reason
 from proxy.policy.compile import RuleSet
 from proxy.policy.conditions import Bindings, bind_place, bind_request
+from proxy.policy.declaring import Stance, compare
 from proxy.policy.intents import covers_all, is_unknown, parts_of, touches_any
 from proxy.policy.patterns import Glob, normalise_triplets
 from proxy.policy.rule import Rule
@@ -44,7 +45,19 @@ def evaluate(ruleset: RuleSet, request: AccessRequest) -> Decision:
     """Decide one request."""
     question = _ask(ruleset, request)
     found = ruleset.find(request.view.authority.host, request.job)
-    return _decide(ruleset, [rule for rule in found if first_failure(rule, question) is None])
+    matched = [rule for rule in found if first_failure(rule, question) is None]
+    return _hold_to(compare(request.declared, request.intent), _decide(ruleset, matched), matched)
+
+
+def _hold_to(declared: Declared | None, decision: Decision, matched: Iterable[Rule]) -> Decision:
+    """Take away what the step did not say it would do, and note how it stands to that."""
+    if declared is not Declared.WITHIN and decision.is_allowed:
+        stances = {rule.declared for rule in matched}
+        is_beyond = declared is Declared.BEYOND and stances != {Stance.FLAG}
+        if is_beyond or (declared is None and Stance.REQUIRED in stances):
+            denied = replace(decision, effect=Effect.DENY, reason=Reason.UNDECLARED, grant=None, inspect=True, tags={})
+            return replace(denied, declared=declared)
+    return decision if declared is None else replace(decision, declared=declared)
 
 
 def _ask(ruleset: RuleSet, request: AccessRequest) -> _Question:
@@ -73,11 +86,13 @@ def explain(ruleset: RuleSet, request: AccessRequest) -> Decision:
     return replace(evaluate(ruleset, request), steps=steps)
 
 
-def reach(ruleset: RuleSet, job: JobContext, authority: Authority, now: datetime) -> Decision:
+def reach(
+    ruleset: RuleSet, job: JobContext, authority: Authority, now: datetime, declared: tuple[str, ...] | None = None
+) -> Decision:
     """Say whether any rule could let `job` talk TLS to `authority`, before anything is known of its requests.
 
     `inspect` is False only when nothing that might speak of a request inside names this place: every allow says
-    `inspect: false`, and no deny looks at method, path or request.
+    `inspect: false`, and no deny looks at method, path or request. What is not seen is beyond any declaration.
     """
     place = bind_place(job, authority, now)
     denies: list[Rule] = []
@@ -100,7 +115,7 @@ def reach(ruleset: RuleSet, job: JobContext, authority: Authority, now: datetime
     if denies or not allows:
         return _decide(ruleset, denies)
     if not seen_inside and not any(rule.inspect for rule in allows):
-        return _decide(ruleset, allows)
+        return _hold_to(compare(declared, None), _decide(ruleset, allows), allows)
     return Decision(effect=Effect.ALLOW, reason=Reason.ALLOWED, rule_ids=_ids(allows), revision=ruleset.revision)
 
 

@@ -13,6 +13,7 @@ from proxy.model.decision import Effect
 from proxy.model.durations import parse_duration
 from proxy.model.grant import Grant
 from proxy.policy.conditions import Condition, ConditionError, compile_condition
+from proxy.policy.declaring import Stance
 from proxy.policy.faults import Fault, Path, explain_errors, suggest
 from proxy.policy.intents import read_intent
 from proxy.policy.patterns import PatternError, compile_glob, compile_path
@@ -167,6 +168,8 @@ class _RuleReader:
     def _check_effect(self) -> Iterator[Fault]:
         if self.text.effect == "deny" and self.text.credential is not None:
             yield self._fault("credential", "a deny rule gives nothing", "Remove `credential`.", at_key=True)
+        if self.text.effect == "deny" and self.text.declared is not None:
+            yield self._fault("declared", "a deny rule denies either way", "Remove `declared`.", at_key=True)
         if self.text.effect == "deny" and not self.text.inspect:
             yield self._fault("inspect", "a deny rule passes nothing through", "Remove `inspect`.", at_key=True)
 
@@ -177,6 +180,9 @@ class _RuleReader:
         for key in ("credential", "method", "path", "intent"):
             if getattr(self.text, key) is not None:
                 yield self._fault(key, f"`{key}` {why}", f"Remove `{key}` or `inspect: false`.", at_key=True)
+        if self.text.declared == "required":
+            hint = "Write `flag`, or remove it."
+            yield self._fault("declared", f"`required` {why}, and so is never what a step declared", hint, at_key=True)
         if self.when is not None and self.when.needs_request:
             yield self._fault("when", f"`request.*` and `intent.*` {why}", "Ask about `job` and `now` only.")
         for index, to in enumerate(self.text.to):
@@ -219,6 +225,7 @@ class _RuleReader:
             methods=_read_methods(text),
             paths=None if text.path is None else tuple(compile_path(path) for path in text.path),
             intents=None if text.intent is None else tuple(read_intent(line) for line in text.intent),
+            declared=Stance(text.declared or Stance.DENY),
             when=self.when,
             inspect=text.inspect,
             grant=self.grant,

@@ -10,6 +10,7 @@ from proxy.model.decision import Effect
 from proxy.model.grant import Grant
 from proxy.model.identity import JobContext
 from proxy.policy.conditions import Condition
+from proxy.policy.declaring import Stance
 from proxy.policy.intents import IntentTest
 from proxy.policy.patterns import Glob
 from proxy.policy.targets import Target
@@ -76,6 +77,7 @@ class Rule:
     paths: tuple[Glob, ...] | None = None
     intents: tuple[IntentTest, ...] | None = None
     when: Condition | None = None
+    declared: Stance = Stance.DENY
     inspect: bool = True
     grant: Grant | None = None
     tags: Mapping[str, str] = field(default_factory=dict)

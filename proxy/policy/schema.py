@@ -212,6 +212,13 @@ class RuleText(_Strict):
         ),
         examples=["npm publish registry.npmjs.org/@acme/*", ["pypi install *", "npm read *"]],
     )
+    declared: Annotated[Literal["deny", "flag", "required"] | None, Given] = Field(
+        None,
+        description=(
+            "What is done about a request that its step did not declare (JOBGATE_INTENT). `deny`, also when left out; "
+            "`flag`: allowed, and marked on the record; `required`: as `deny`, and the step must declare something."
+        ),
+    )
     when: Annotated[str | None, Given] = Field(
         None,
         min_length=1,

@@ -304,6 +304,25 @@ def test_tokens_are_asked_for_each_audience_and_live_five_minutes(stage: Stage) 
     ]
 
 
+def test_what_a_step_declares_is_handed_over(stage: Stage) -> None:
+    """The plugin's option and JOBGATE_INTENT become the session's declaration, and the job is held to it."""
+    agent = stage.agent("declares", INTENT_0="npm install *", INTENT_1="http GET http://elsewhere.test/**")
+    agent.environment["JOBGATE_INTENT"] = "aws s3:PutObject arn:aws:s3:::b/*; unknown"
+
+    ended = stage.run(agent, f"{FETCH}/released/app.tar")
+
+    assert ended.code == 0, ended.log
+    opened = [record for record in stage.records() if record["kind"] == "session.opened"][-1]
+    assert opened["declared"] == [
+        "aws s3:PutObject arn:aws:s3:::b/*",
+        "unknown",
+        "npm install *",
+        "http GET http://elsewhere.test/**",
+    ]
+    denied = [record for record in stage.records() if record["kind"] == "flow.decision"][-1]
+    assert (denied["reason"], denied["declared"]) == ("undeclared", "beyond")
+
+
 type Spoil = Callable[[FakeAgent, Stage], None]
 
 
@@ -323,6 +342,14 @@ def _not_a_token(agent: FakeAgent, stage: Stage) -> None:
     agent.mint = lambda *_: 'x","tokens":["y'
 
 
+def _odd_intent(agent: FakeAgent, stage: Stage) -> None:
+    agent.environment["JOBGATE_INTENT"] = 'npm install *"],"tokens":["x'
+
+
+def _no_intent(agent: FakeAgent, stage: Stage) -> None:
+    agent.environment["BUILDKITE_PLUGIN_JOBGATE_INTENT"] = "nmp install *"
+
+
 def _other_organization(agent: FakeAgent, stage: Stage) -> None:
     agent.mint = lambda audience, _: stage.issuer.mint(
         stage.job, TokenWish(audience=audience), organization_slug="somebody-else"
@@ -336,6 +363,8 @@ def _other_organization(agent: FakeAgent, stage: Stage) -> None:
         (_no_audience, "no audience is set"),
         (_no_proxy, "the control API does not answer"),
         (_not_a_token, "is not a token"),
+        (_odd_intent, "holds a character that none has"),
+        (_no_intent, "is no protocol that is read"),
         (_other_organization, "identity-claims"),
     ],
 )

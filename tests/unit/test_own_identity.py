@@ -29,6 +29,7 @@ class Desk:
         self.answers = list(answers)
         self.given: list[tuple[str, list[str]]] = []
         self.is_over = False
+        self.declared: tuple[str, ...] | None = None
 
     def now(self) -> datetime:
         return NOW
@@ -36,8 +37,11 @@ class Desk:
     def is_open(self, session: Session) -> bool:
         return not self.is_over
 
-    async def adopt_own(self, token: UnverifiedToken, others: Sequence[UnverifiedToken]) -> Session | Denial:
+    async def adopt_own(
+        self, token: UnverifiedToken, others: Sequence[UnverifiedToken], declared: tuple[str, ...] | None = None
+    ) -> Session | Denial:
         self.given.append((str(token), [str(each) for each in others]))
+        self.declared = declared
         reason = self.answers.pop(0) if self.answers else None
         if reason is not None:
             return Denial(reason=reason, flow_id="f1")
@@ -68,10 +72,10 @@ def python(script: str) -> list[str]:
 
 
 async def test_a_token_is_adopted_with_the_others(tmp_path: Path) -> None:
-    """From files and commands alike, without the line's end."""
+    """From files and commands alike, without the line's end, with what the settings declare."""
     place = tmp_path / "token"
     place.write_text(f"{PLANTED}\n")
-    settings = {"file": place, "others": [{"command": python("print('other.token')")}]}
+    settings = {"file": place, "others": [{"command": python("print('other.token')")}], "intents": ["npm  install *"]}
     desk = Desk()
     async with keeping(desk, settings) as own:
         await until(lambda: own.is_held)
@@ -79,6 +83,7 @@ async def test_a_token_is_adopted_with_the_others(tmp_path: Path) -> None:
         desk.is_over = True
         assert not own.is_held
     assert desk.given == [(PLANTED, ["other.token"])]
+    assert desk.declared == ("npm install *",)
 
 
 async def test_a_token_that_comes_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

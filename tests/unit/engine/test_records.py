@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from proxy.engine import records
 from proxy.engine.seam import ConnectionEnd, Outcome, Peer
 from proxy.model.authority import Authority
-from proxy.model.decision import Decision, Effect
+from proxy.model.decision import Decision, Declared, Effect
 from proxy.model.grant import Credential, Grant, HeldToken, Secret
 from proxy.model.identity import JobContext, Principal, Session
 from proxy.model.intent import EffectClass, Intent, RequestView, Resource
@@ -44,7 +44,13 @@ GRANT = Grant(connector="aws", scope={"role": "r"}, lifetime=timedelta(minutes=1
 def test_a_decision_holds_no_header_no_query_value_and_no_token() -> None:
     """Of headers, query values, raw claims and held tokens nothing reaches a record."""
     decision = Decision(
-        effect=Effect.ALLOW, reason=Reason.ALLOWED, rule_ids=("r",), revision="v", grant=GRANT, tags={"data": "x"}
+        effect=Effect.ALLOW,
+        reason=Reason.ALLOWED,
+        rule_ids=("r",),
+        revision="v",
+        grant=GRANT,
+        tags={"data": "x"},
+        declared=Declared.BEYOND,
     )
     parts = {
         **records.who_facts(SESSION, PEER),
@@ -59,6 +65,7 @@ def test_a_decision_holds_no_header_no_query_value_and_no_token() -> None:
     assert record.facts["job"] == {"organization": "acme", "pipeline": "web", "build_number": 7}
     assert record.facts["grant"] == "k1"
     assert record.facts["tags"] == {"data": "x"}
+    assert record.facts["declared"] == "beyond"
     assert record.facts["length"] == 12
     assert record.facts["facts"] == {"digest": "sha256:1"}
     assert len(str(record.facts["query_sha256"])) == 64
@@ -85,6 +92,7 @@ def test_absent_facts_are_left_out() -> None:
     assert "length" not in facts
     assert "grant" not in facts
     assert "tags" not in facts
+    assert "declared" not in facts
     assert records.intent_facts(None) == {}
     assert "facts" not in records.intent_facts(INTENT)
     assert records.who_facts(None, PEER) == {"connection": "c-1", "client": "127.0.0.1:5"}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from proxy.engine.seam import Denial, Peer, Presented
-from proxy.engine.sessions import DeskLimits, DeskParts, OpenedSession, SessionDesk
-from proxy.model.errors import AuditError, ConfigError, IssuerError
+from proxy.engine.sessions import DeskLimits, DeskParts, OpenedSession, SessionDesk, check_declared
+from proxy.model.errors import AuditError, ConfigError, IntentError, IssuerError
 from proxy.model.grant import Credential, Secret
 from proxy.model.identity import JobContext, Session, TrustedIssuer, UnverifiedToken
 from proxy.model.reason import Reason
@@ -487,3 +487,66 @@ async def test_a_local_session_that_cannot_be_recorded_is_none() -> None:
         await bench.desk.open_local(JobContext())
 
     assert isinstance(await bench.desk.authenticate(None, PEER), Denial)
+
+
+DECLARED = ("npm install *",)
+
+
+async def test_the_first_declaration_of_a_job_stands() -> None:
+    """What a step's hook declared holds for every session of that job, also after that session; others are free."""
+    bench = Bench()
+    first = await bench.desk.open(token_with(), (), "h", DECLARED)
+    assert isinstance(first, OpenedSession)
+    assert await bench.desk.close(first.session.id, "x")
+    wider = await bench.desk.open(token_with(build_number=43), (), "h", ("npm publish *",))
+    silent = await bench.present(token_with(build_number=44))
+    other = await bench.desk.open(token_with(job_id="another"), (), "h")
+
+    assert isinstance(wider, OpenedSession)
+    assert isinstance(silent, Session)
+    assert isinstance(other, OpenedSession)
+    assert [each.declared for each in (first.session, wider.session, silent)] == [DECLARED] * 3
+    assert other.session.declared is None
+    opened = [record.facts.get("declared") for record in bench.trail.of(Kind.SESSION_OPENED)]
+    assert opened == [[*DECLARED]] * 3 + [None]
+
+
+async def test_declarations_are_forgotten_in_time_and_bounded() -> None:
+    """A declaration is kept as long as a session could live; too many at once and nobody else gets in."""
+    bench = Bench(None, DeskLimits(remembered=2, ceiling=timedelta(minutes=1)))
+    for number in (1, 2):
+        opened = await bench.desk.open(token_with(job_id=f"job-{number}"), (), "h", DECLARED)
+        assert isinstance(opened, OpenedSession)
+    refused = await bench.desk.open(token_with(job_id="job-3"), (), "h")
+    assert isinstance(refused, Denial)
+    assert refused.reason is Reason.SESSION_LIMIT
+
+
+async def test_without_a_job_id_a_session_speaks_for_itself() -> None:
+    """An issuer that names no job ties no two sessions together."""
+    google = "https://accounts.google.com"
+    trusted = TrustedIssuer(
+        provider="google", issuer=google, audience=shapes.AUDIENCE, bound={"sub": "104000000000000000001"}
+    )
+    bench = Bench(None, None, trusted)
+    bench.keys.sets[google] = key_set(google, KEY)
+    opened = await bench.desk.open(KEY.sign(shapes.google(NOW)), (), "h", DECLARED)
+    assert isinstance(opened, OpenedSession)
+    assert opened.session.job.job_id is None
+    assert opened.session.declared == DECLARED
+
+
+async def test_an_own_and_a_local_job_may_declare() -> None:
+    """Sidecar mode and `exec` are held to what was declared for them."""
+    bench = Bench()
+    own = await bench.desk.adopt_own(token_with(), (), DECLARED)
+    local = await bench.desk.open_local(JobContext(), DECLARED)
+    assert isinstance(own, Session)
+    assert own.declared == local.declared == DECLARED
+
+
+def test_a_declaration_is_checked() -> None:
+    """What is no intent is told by what is wrong with it."""
+    assert check_declared(["npm  install *"]) == DECLARED
+    with pytest.raises(IntentError, match="is no protocol that is read"):
+        check_declared(["nmp install *"])
