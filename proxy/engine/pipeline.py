@@ -8,14 +8,15 @@ from typing import Protocol
 from proxy.engine import hygiene, records
 from proxy.engine.decide import decide
 from proxy.engine.ports import Clock, Entropy, Meter, Minter, Trail
-from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
+from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Told, Tunnel
+from proxy.intents.git_refusal import CONTENT_TYPE, write_refusal
 from proxy.model.authority import Authority
 from proxy.model.decision import Decision, Effect
 from proxy.model.errors import AuditError, CredentialError
 from proxy.model.grant import NO_EDITS, Credential, Edits, Grant, MintRequest
 from proxy.model.identity import Session
 from proxy.model.intent import BodyWanted, RequestView
-from proxy.model.reason import Reason
+from proxy.model.reason import Reason, explain_reason
 from proxy.model.record import AuditRecord, Fact
 from proxy.policy.compile import RuleSet
 from proxy.policy.evaluate import reach
@@ -134,7 +135,9 @@ class Engine:
         if (failed := await self._record_decision(flow_id, parts, decision, session)) is not None:
             return failed
         if not decision.is_allowed:
-            return _denial(flow_id, decision, str(parts.get("detail", "")))
+            return replace(
+                _denial(flow_id, decision, str(parts.get("detail", ""))), told=_tell(view, flow_id, decision)
+            )
         return Clearance(
             flow_id=flow_id,
             session=session,
@@ -262,6 +265,13 @@ class Engine:
             self._parts.meter.count_event(Reason.TRAIL_UNAVAILABLE)
             return Denial(reason=error.reason, flow_id=flow_id)
         return None
+
+
+def _tell(view: RequestView, flow_id: str, decision: Decision) -> Told | None:
+    """Say no to a push as git says it; None for any other request."""
+    sentence = explain_reason(decision.reason).sentence
+    body = write_refusal(view, f"jobgate: {decision.reason.value}: {sentence} (decision {flow_id})")
+    return None if body is None else Told(CONTENT_TYPE, body)
 
 
 def _denial(flow_id: str, decision: Decision, detail: str = "") -> Denial:

@@ -26,6 +26,14 @@ class Presented:
     secret: Secret
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A refusal in the words of the client's own protocol, sent as a success of HTTP's so that it is read."""
+
+    content_type: str
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
     """The answer when nothing may leave. `flow_id` names the record; `rule_ids` are the rules that spoke."""
@@ -35,6 +43,8 @@ class Denial:
     rule_ids: tuple[str, ...] = ()
     detail: str = ""
     """One sentence safe to show the job: never another identity, a secret, or upstream text."""
+    told: Told | None = None
+    """What to answer in place of our own JSON, where the client would show nothing of that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import json
 from http import HTTPStatus
 from typing import Final
 
-from proxy.engine.seam import Denial
+from proxy.engine.seam import Denial, Told
 from proxy.model.reason import Reason, explain_reason
 
 REALM: Final = "jobgate"
@@ -40,6 +40,8 @@ def write_denial(denial: Denial, *, keep: bool, inside_tunnel: bool = False, wit
     explanation = explain_reason(denial.reason)
     status = answer_status(denial.reason, inside_tunnel=inside_tunnel)
     message = f"{explanation.sentence} {denial.detail}".rstrip()
+    if denial.told is not None:
+        return _write_told(denial, denial.told, keep=keep)
     body = json.dumps(
         {
             "reason": denial.reason.value,
@@ -64,3 +66,15 @@ def write_denial(denial: Denial, *, keep: bool, inside_tunnel: bool = False, wit
     lines.append("connection: keep-alive" if keep else "connection: close")
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
     return head if without_body else head + body + b"\n"
+
+
+def _write_told(denial: Denial, told: Told, *, keep: bool) -> bytes:
+    lines = [
+        "HTTP/1.1 200 OK",
+        f"content-type: {told.content_type}",
+        f"content-length: {len(told.body)}",
+        "cache-control: no-store",
+        f'proxy-status: {REALM}; error=http_request_denied; details="{denial.reason.value}"',
+        "connection: keep-alive" if keep else "connection: close",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + told.body

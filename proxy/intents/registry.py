@@ -25,8 +25,10 @@ DECODERS: Final = {
     "cargo": "cargo",
     "golang": "go",
     "maven": "maven",
+    "git": "git",
 }
 """Modules of this package, each with a `decode`, and the protocol word that rules use for it.
+Those that know their hosts by name come before those that know a request by its shape.
 
 Loaded for the first request: a sidecar that waits for its job need not hold them.
 """

@@ -244,6 +244,23 @@ async def test_a_body_may_be_asked_for_before_anything_is_recorded() -> None:
     assert path.trail.records[0].facts["detail"] == denial.detail != ""
 
 
+async def test_a_push_is_refused_in_gits_words() -> None:
+    """Who asked for a report gets one: which ref, which reason, which record. Any other denial is told as ever."""
+    path = Path()
+    push = view("bad.example", "POST", path="/a/b/git-receive-pack", body_length=None)
+    line = f"{'a' * 40} {'b' * 40} refs/heads/main\0report-status".encode()
+    body = f"{len(line) + 4:04x}".encode() + line + b"0000"
+
+    denial = await denied(path, replace(push, body=BodyPrefix(data=body, is_whole=True)))
+    other = await denied(path, view("bad.example"))
+
+    assert denial.told is not None
+    assert denial.told.content_type == "application/x-git-receive-pack-result"
+    assert f"ng refs/heads/main jobgate: {denial.reason}".encode() in denial.told.body
+    assert f"(decision {denial.flow_id})".encode() in denial.told.body
+    assert other.told is None
+
+
 async def test_unsignable_is_denied_before_minting() -> None:
     """A request that can never carry the credential is denied, with the connector's reason and words."""
     path = Path()
