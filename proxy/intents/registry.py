@@ -25,6 +25,7 @@ DECODERS: Final = {
     "cargo": "cargo",
     "golang": "go",
     "maven": "maven",
+    "oci": "oci",
     "git": "git",
 }
 """Modules of this package, each with a `decode`, and the protocol word that rules use for it.
