@@ -26,6 +26,7 @@ DECODERS: Final = {
     "golang": "go",
     "maven": "maven",
     "oci": "oci",
+    "kubernetes": "k8s",
     "git": "git",
 }
 """Modules of this package, each with a `decode`, and the protocol word that rules use for it.
