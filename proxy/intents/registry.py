@@ -27,6 +27,7 @@ DECODERS: Final = {
     "maven": "maven",
     "oci": "oci",
     "kubernetes": "k8s",
+    "vault": "vault",
     "git": "git",
 }
 """Modules of this package, each with a `decode`, and the protocol word that rules use for it.

@@ -13,7 +13,22 @@ from proxy.model.intent import EffectClass, Intent
 from proxy.policy.patterns import Glob, PatternError, compile_glob
 
 UNKNOWN: Final = "unknown"
-PROTOCOLS: Final = ("aws", "cargo", "ci", "git", "github", "gitlab", "go", "http", "k8s", "maven", "npm", "oci", "pypi")
+PROTOCOLS: Final = (
+    "aws",
+    "cargo",
+    "ci",
+    "git",
+    "github",
+    "gitlab",
+    "go",
+    "http",
+    "k8s",
+    "maven",
+    "npm",
+    "oci",
+    "pypi",
+    "vault",
+)
 """What is read. A rule with another word would never match: a deny rule that quietly denies nothing."""
 CLASSES: Final = {effect.value: effect for effect in EffectClass if effect is not EffectClass.UNKNOWN}
 _SEPARATOR: Final = re.compile(r"([:#@])")
