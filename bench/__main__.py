@@ -14,6 +14,7 @@ from bench.table import Row, render
 CASES = {
     "flows": cases.measure_flows,
     "decisions": cases.measure_decisions,
+    "decoding": cases.measure_decoding,
     "start": cases.measure_start,
     "streams": cases.measure_streams,
 }

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import decision, streams
+from bench import decision, decoding, streams
 from bench.contenders import HOST, Contender, Origin, run_jobgate, run_mitmdump, run_squid
 from bench.parts import LOAD_CORE, BenchError, memory, pinned, python
 from bench.table import Row
@@ -113,6 +113,13 @@ def measure_decisions(_: Path, __: Origin, effort: Effort) -> Iterator[Row]:
         measured=f"{many.p50 / few.p50:.2f}x",
         is_met=many.p50 / few.p50 <= 1.25,
     )
+
+
+def measure_decoding(_: Path, __: Origin, effort: Effort) -> Iterator[Row]:
+    """What it costs to tell what a request does, before any rule is asked."""
+    for name in decoding.CASES:
+        taken = decoding.measure(name, effort.decisions // 4)
+        yield Row(what=f"decoding {name}, p50", target="<= 60 us", measured=f"{taken:.1f} us", is_met=taken <= 60)
 
 
 def measure_start(folder: Path, origin: Origin, effort: Effort) -> Iterator[Row]:
