@@ -30,7 +30,11 @@ ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/storefront-release"
 AUDIENCE: Final = "sts.amazonaws.com"
 STS: Final = f"sts.{REGION}.amazonaws.com"
 S3: Final = f"s3.{REGION}.amazonaws.com"
-SERVICES: Final = ("dynamodb", "sqs", "secretsmanager")
+SERVICES: Final = (
+    *("dynamodb", "sqs", "secretsmanager", "sns", "ssm", "kms", "logs", "events", "kinesis", "lambda", "api.ecr"),
+    *("cloudformation", "states", "ec2"),
+)
+"""What stands before the region in the names of the hosts that answer here, besides S3 and STS."""
 HOSTS: Final = (
     STS,
     S3,
@@ -41,7 +45,10 @@ MISSING: Final = "the demo's AWS needs moto: install it with `pip install 'jobga
 # The role can do more than any rule of the demo lets a job do: what is denied is denied by jobgate.
 _POLICY: Final = {
     "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Action": f"{service}:*", "Resource": "*"} for service in ("s3", *SERVICES)],
+    "Statement": [
+        {"Effect": "Allow", "Action": f"{service.removeprefix('api.')}:*", "Resource": "*"}
+        for service in ("s3", *SERVICES)
+    ],
 }
 _TRUST: Final = {
     "Version": "2012-10-17",
