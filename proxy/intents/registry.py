@@ -25,6 +25,7 @@ DECODERS: Final = {
     "cargo": "cargo",
     "golang": "go",
     "maven": "maven",
+    "rubygems": "gem",
     "oci": "oci",
     "kubernetes": "k8s",
     "vault": "vault",

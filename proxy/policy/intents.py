@@ -17,6 +17,7 @@ PROTOCOLS: Final = (
     "aws",
     "cargo",
     "ci",
+    "gem",
     "git",
     "github",
     "gitlab",

@@ -14,7 +14,7 @@ HERE = f"{REGION}:{ACCOUNT}"
 ANY = f"{REGION}:*"
 QUEUE = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/jobs"
 
-SECRET = f"arn:aws:secretsmanager:{ANY}:secret:ci/a*"
+SECRET = f"arn:aws:secretsmanager:{ANY}:secret:ci/a"
 PARAMETER = f"arn:aws:ssm:{ANY}:parameter/ci/a"
 
 # client, operation, what it is given (JSON), the IAM action and the resource it must be told as, its class
