@@ -29,6 +29,7 @@ DECODERS: Final = {
     "oci": "oci",
     "kubernetes": "k8s",
     "vault": "vault",
+    "terraform": "tf",
     "git": "git",
 }
 """Modules of this package, each with a `decode`, and the protocol word that rules use for it.

@@ -28,6 +28,7 @@ PROTOCOLS: Final = (
     "npm",
     "oci",
     "pypi",
+    "tf",
     "vault",
 )
 """What is read. A rule with another word would never match: a deny rule that quietly denies nothing."""
