@@ -30,6 +30,7 @@ DECODERS: Final = {
     "kubernetes": "k8s",
     "vault": "vault",
     "terraform": "tf",
+    "sigstore": "sigstore",
     "git": "git",
 }
 """Modules of this package, each with a `decode`, and the protocol word that rules use for it.

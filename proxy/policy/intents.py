@@ -28,6 +28,7 @@ PROTOCOLS: Final = (
     "npm",
     "oci",
     "pypi",
+    "sigstore",
     "tf",
     "vault",
 )
