@@ -22,7 +22,9 @@ _BOUNDARY: Final = re.compile(
 )
 _DISPOSITION: Final = re.compile(
     r"""form-data;[ ]?name=(?:"([A-Za-z0-9_:.-]{1,64})"|([A-Za-z0-9_:.-]{1,64}))"""
-    r"""(?:;[ ]?filename=(?:"([^"\\\r\n%]{1,255})"|([A-Za-z0-9_.+-]{1,255})))?""",
+    r"""(?:;[ ]?filename=(?:"([^"\\\r\n%]{1,255})"|([A-Za-z0-9_.+-]{1,255}))"""
+    # .NET says the name twice, the second time as RFC 5987 has it: harmless where both are the same plain text.
+    r"""(?:;[ ]?filename\*=utf-8''([A-Za-z0-9_.+-]{1,255}))?)?""",
     re.IGNORECASE,
 )
 _TEXT: Final = re.compile(
@@ -129,12 +131,20 @@ def _read_headers(body: bytes, begin: int) -> tuple[int, str, str | None]:
         raise IntentError("a header of a part is not UTF-8") from None
     if not headers.keys() <= {"content-disposition", "content-type"}:
         raise IntentError("a part has headers that readers take differently")
-    found = _DISPOSITION.fullmatch(headers.get("content-disposition", ""))
-    if found is None:
-        raise IntentError("a part does not say its name plainly")
-    if (found[1] or found[2]).lower() in _REFUSED:
-        raise IntentError("a field changes how the form is read")
-    filename = found[3] or found[4]
+    name, filename = _read_disposition(headers.get("content-disposition", ""))
     if "content-type" in headers and (_TEXT if filename is None else _FILE).fullmatch(headers["content-type"]) is None:
         raise IntentError("a part has a content type that readers take differently")
-    return end + 4, found[1] or found[2], filename
+    return end + 4, name, filename
+
+
+def _read_disposition(text: str) -> tuple[str, str | None]:
+    """Return the part's name and its file name."""
+    found = _DISPOSITION.fullmatch(text)
+    if found is None:
+        raise IntentError("a part does not say its name plainly")
+    name, filename = found[1] or found[2], found[3] or found[4]
+    if name.lower() in _REFUSED:
+        raise IntentError("a field changes how the form is read")
+    if found[5] not in {None, filename}:
+        raise IntentError("a part has two different file names")
+    return name, filename

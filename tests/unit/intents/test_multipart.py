@@ -89,6 +89,17 @@ def test_the_end_may_lack_its_line_end() -> None:
     assert read_parts(form(part(), end=b"--"), BOUNDARY)[0].text == "x"
 
 
+def test_a_file_may_be_named_twice_alike() -> None:
+    """What .NET sends, the name also as RFC 5987 has it, is one name."""
+    line = b"Content-Disposition: form-data; name=package; filename=a.nupkg; filename*=utf-8''a.nupkg\r\n"
+    (found,) = read_parts(form(part(headers=line)), BOUNDARY)
+
+    assert (found.name, found.filename) == ("package", "a.nupkg")
+    for other in (b"b.nupkg", b"a%2Enupkg", b""):
+        with pytest.raises(IntentError):
+            read_parts(form(part(headers=line.replace(b"''a.nupkg", b"''" + other))), BOUNDARY)
+
+
 def test_reading_stops_at_the_file() -> None:
     """A prefix is enough from the end of the file's headers on, and its content is not read."""
     file = b'Content-Disposition: form-data; name="content"; filename="f"\r\n\r\n'
