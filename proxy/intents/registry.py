@@ -26,6 +26,7 @@ DECODERS: Final = {
     "golang": "go",
     "maven": "maven",
     "rubygems": "gem",
+    "nuget": "nuget",
     "oci": "oci",
     "kubernetes": "k8s",
     "vault": "vault",

@@ -104,8 +104,8 @@ def _find_digest(spec: Any) -> dict[str, str]:
             continue
         algorithm, value = found.get("algorithm"), found.get("value")
         if isinstance(algorithm, str) and isinstance(value, str) and _DIGEST.fullmatch(value):
-            name = _ALGORITHM.fullmatch(algorithm)
-            return {"digest": f"sha{name[1]}:{value}"} if name is not None else {}
+            size = _ALGORITHM.fullmatch(algorithm)
+            return {"digest": f"sha{size[1]}:{value}"} if size is not None else {}
     return {}
 
 

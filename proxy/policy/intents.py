@@ -26,6 +26,7 @@ PROTOCOLS: Final = (
     "k8s",
     "maven",
     "npm",
+    "nuget",
     "oci",
     "pypi",
     "sigstore",
