@@ -32,6 +32,7 @@ DECODERS: Final = {
     "vault": "vault",
     "terraform": "tf",
     "sigstore": "sigstore",
+    "gcp": "gcp",
     "git": "git",
 }
 """Modules of this package, each with a `decode`, and the protocol word that rules use for it.

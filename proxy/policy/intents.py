@@ -17,6 +17,7 @@ PROTOCOLS: Final = (
     "aws",
     "cargo",
     "ci",
+    "gcp",
     "gem",
     "git",
     "github",
