@@ -33,6 +33,7 @@ DECODERS: Final = {
     "terraform": "tf",
     "sigstore": "sigstore",
     "gcp": "gcp",
+    "azure": "azure",
     "git": "git",
 }
 """Modules of this package, each with a `decode`, and the protocol word that rules use for it.

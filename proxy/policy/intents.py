@@ -15,6 +15,7 @@ from proxy.policy.patterns import Glob, PatternError, compile_glob
 UNKNOWN: Final = "unknown"
 PROTOCOLS: Final = (
     "aws",
+    "azure",
     "cargo",
     "ci",
     "gcp",
