@@ -21,7 +21,7 @@ _BOUNDARY: Final = re.compile(
     re.IGNORECASE,
 )
 _DISPOSITION: Final = re.compile(
-    r"""form-data;[ ]?name=(?:"([A-Za-z0-9_:.-]{1,64})"|([A-Za-z0-9_:.-]{1,64}))"""
+    r"""form-data;[ ]?name=(?:"([A-Za-z0-9_:.-]{1,64}(?:\[\])?)"|([A-Za-z0-9_:.-]{1,64}))"""
     r"""(?:;[ ]?filename=(?:"([^"\\\r\n%]{1,255})"|([A-Za-z0-9_.+-]{1,255}))"""
     # .NET says the name twice, the second time as RFC 5987 has it: harmless where both are the same plain text.
     r"""(?:;[ ]?filename\*=utf-8''([A-Za-z0-9_.+-]{1,255}))?)?""",

@@ -100,6 +100,16 @@ def test_a_file_may_be_named_twice_alike() -> None:
             read_parts(form(part(headers=line.replace(b"''a.nupkg", b"''" + other))), BOUNDARY)
 
 
+def test_a_name_may_be_that_of_a_list() -> None:
+    """A field that may be sent several times ends in brackets, and is told with them."""
+    (found,) = read_parts(form(part(headers=NAMED.replace(b'"a"', b'"a[]"'))), BOUNDARY)
+
+    assert found.name == "a[]"
+    for other in (b'"a[b]"', b'"[]"', b'"a[][]"', b"a[]"):
+        with pytest.raises(IntentError):
+            read_parts(form(part(headers=NAMED.replace(b'"a"', other))), BOUNDARY)
+
+
 def test_reading_stops_at_the_file() -> None:
     """A prefix is enough from the end of the file's headers on, and its content is not read."""
     file = b'Content-Disposition: form-data; name="content"; filename="f"\r\n\r\n'
