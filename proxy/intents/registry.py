@@ -32,6 +32,7 @@ DECODERS: Final = {
     "vault": "vault",
     "terraform": "tf",
     "sigstore": "sigstore",
+    "ai": "ai",
     "gcp": "gcp",
     "azure": "azure",
     "git": "git",

@@ -14,6 +14,7 @@ from proxy.policy.patterns import Glob, PatternError, compile_glob
 
 UNKNOWN: Final = "unknown"
 PROTOCOLS: Final = (
+    "ai",
     "aws",
     "azure",
     "cargo",
