@@ -134,10 +134,20 @@ class Gateway:
         if self._clock is not None:
             self._clock.cancel()
         now = monotonic()
-        for connection in list(self._tasks.values()):
+        try:
+            for task, connection in list(self._tasks.items()):
+                self._look_at(task, connection, now)
+            self._pool.sweep(now)
+        finally:
+            self._clock = asyncio.get_running_loop().call_later(self._period(), self._tick)
+
+    @staticmethod
+    def _look_at(task: asyncio.Task[None], connection: Connection, now: float) -> None:
+        try:
             connection.check(now)
-        self._pool.sweep(now)
-        self._clock = asyncio.get_running_loop().call_later(self._period(), self._tick)
+        except Exception:  # noqa: BLE001 - a clock that fails stops no other; its connection may not go on without one
+            connection.wire.abort()
+            task.cancel()
 
     def _period(self) -> float:
         limits = self._limits

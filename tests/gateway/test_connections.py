@@ -33,6 +33,24 @@ async def test_a_slow_client_is_not_waited_for(make_stage: MakeStage, words: byt
     await stage.stop()
 
 
+async def test_a_clock_that_fails_stops_no_other(make_stage: MakeStage) -> None:
+    """The connection whose clock cannot be read is cut; the next one is answered in its time, and so is a third."""
+    stage = await make_stage(SHORT)
+    broken = await stage.client()
+    await until(lambda: len(stage.gateway._tasks) == 1)
+    (connection,) = stage.gateway._tasks.values()
+    connection._since = "never"  # type: ignore[assignment]
+    slow = await stage.client()
+    slow.send(b"GET http://origin.test/ HT")
+
+    assert await broken.rest() == b""
+    assert (await slow.rest()).startswith(b"HTTP/1.1 408 ")
+    third = await stage.client()
+    assert await third.rest() == b""
+    await stage.settled()
+    await stage.stop()
+
+
 async def test_dripping_one_byte_at_a_time_does_not_stop_the_clock(make_stage: MakeStage) -> None:
     """The head's clock starts with its first byte and is not reset by later ones."""
     stage = await make_stage(SHORT)
