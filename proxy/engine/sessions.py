@@ -184,7 +184,8 @@ class SessionDesk:
             declared=declared,
         )
         facts: dict[str, Fact] = {"session": session.id, "provider": "local", "job": job_facts(job), "verified": False}
-        facts |= _declared_facts(session)
+        if declared is not None:
+            facts["declared"] = [*declared]
         await self._parts.trail.append(AuditRecord(kind=Kind.SESSION_OPENED, at=now, facts=facts))
         self._book.add(session, digest_secret(self._parts.entropy.new_secret().reveal()))
         self.set_own(session)
@@ -445,7 +446,8 @@ def _opened_record(session: Session, identified: _Identified, address: str) -> A
         "audiences": [*sorted(session.tokens)],
         "expires_at": session.expires_at.isoformat(),
     }
-    facts |= _declared_facts(session)
+    if session.declared is not None:
+        facts["declared"] = [*session.declared]
     drift = find_drift(identified.claims, identified.trusted)
     if drift:
         facts["drift"] = list(drift)
@@ -458,10 +460,6 @@ def check_declared(lines: Sequence[str]) -> tuple[str, ...]:
         return check_declaration(tuple(lines))
     except PatternError as error:
         raise IntentError(str(error)) from None
-
-
-def _declared_facts(session: Session) -> dict[str, Fact]:
-    return {} if session.declared is None else {"declared": [*session.declared]}
 
 
 def _closed_record(at: datetime, session: Session, why: str, dropped: Sequence[Credential] | None) -> AuditRecord:

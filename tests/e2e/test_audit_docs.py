@@ -16,7 +16,7 @@ from proxy.audit.chain import read_record
 from proxy.engine import records, sessions
 from proxy.engine.seam import ConnectionEnd, Outcome, Peer
 from proxy.model.authority import Authority
-from proxy.model.decision import Decision, Effect
+from proxy.model.decision import Decision, Declared, Effect
 from proxy.model.grant import Credential, Grant
 from proxy.model.identity import JobContext, Principal, Session
 from proxy.model.intent import EffectClass, Intent, RequestView, Resource
@@ -63,6 +63,7 @@ SESSION = Session(
     job=JobContext(pipeline="p"),
     opened_at=AT,
     expires_at=AT,
+    declared=("npm install *",),
 )
 VIEW = RequestView(
     method="PUT",
@@ -89,6 +90,7 @@ DECISION = Decision(
     revision="1",
     grant=Grant(connector="aws", scope={}, lifetime=timedelta(1), key="k"),
     tags={"a": "b"},
+    declared=Declared.WITHIN,
 )
 OUTCOME = Outcome(
     reason=Reason.ALLOWED,
