@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import socket
 from pathlib import Path as FilePath
 from time import monotonic
 
@@ -159,4 +160,6 @@ def _peer_address(wire: Wire) -> str:
     name = wire.transport.get_extra_info("peername")
     if isinstance(name, tuple):
         return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
-    return "unix"
+    end = wire.transport.get_extra_info("socket")
+    # A TCP client that is gone before it is met has no name any more; only a Unix socket's never had one.
+    return "unix" if end is not None and end.family == socket.AF_UNIX else "unknown"

@@ -1,5 +1,6 @@
 """The file system as the trail needs it: few calls, each able to fail, each replaceable by one that does on purpose."""
 
+import errno
 import fcntl
 import os
 import stat
@@ -67,8 +68,10 @@ class RealDisk:
         return os.write(descriptor, payload)
 
     def sync(self, descriptor: int) -> None:
-        """By fdatasync: content and length, not the times."""
+        """By fdatasync: content and length, not the times. What is in a file without a name is not durable."""
         os.fdatasync(descriptor)
+        if os.fstat(descriptor).st_nlink == 0:
+            raise OSError(errno.ESTALE, "the file was deleted")
 
     def truncate(self, descriptor: int, length: int) -> None:
         """By ftruncate."""

@@ -4,13 +4,17 @@ The stage opens no private address, so that loopback is as closed to the job as 
 reached because an operator's `connect_to` names them.
 """
 
+import json
 import ssl
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.demo.sidecar import JobSession
 from proxy.model.reason import Reason, explain_reason
 from proxy.model.record import Kind
+from tests.fakes.canary import find_leaks, places_of
 from tests.fakes.raw import RawClient, Reply
 from tests.fakes.recorder import Arrived, Recorder
 from tests.fakes.sidecar import World, rule, wait_until
@@ -72,13 +76,14 @@ class AttackStage:
     secure: Recorder = field(init=False)
     plain: Recorder = field(init=False)
     session: JobSession = field(init=False)
+    neighbour: JobSession = field(init=False)
 
     def __post_init__(self) -> None:
         self.secure = Recorder(self.world.root.server_side("recorder", TLS_HOSTS), self.answers)
         self.plain = Recorder(None, self.answers)
 
     def start(self) -> None:
-        """Serve, and open the one session that all attacks come from."""
+        """Serve, and open two sessions: the one that all attacks come from, and that of an honest job beside it."""
         world = self.world
         self.secure.start()
         self.plain.start()
@@ -96,6 +101,7 @@ class AttackStage:
         world.settings |= {"upstream": upstream, "limits": self.limits}
         world.start()
         self.session = world.sidecar.open_session(world.token(world.issuer.add_job()))
+        self.neighbour = world.sidecar.open_session(world.token(world.issuer.add_job()))
 
     def stop(self) -> None:
         """End it all."""
@@ -107,11 +113,18 @@ class AttackStage:
         """A new connection of the job."""
         return RawClient(self.world, self.session)
 
-    def arrived(self) -> Arrived:
-        """What has reached any upstream, the one that nothing may reach included."""
-        both = (self.secure.arrived(), self.plain.arrived())
-        visits = self.world.internet.visits + sum(part.connections for part in both)
-        return Arrived(connections=visits, content=both[0].content + both[1].content)
+    def arrived(self) -> tuple[Arrived, ...]:
+        """What has reached each upstream so far, the one that nothing may reach included."""
+        visited = Arrived(connections=self.world.internet.visits, content=b"")
+        return (self.secure.arrived(), self.plain.arrived(), visited)
+
+    def arrived_since(self, before: tuple[Arrived, ...]) -> Arrived:
+        """What has reached any of them since."""
+        pairs = list(zip(before, self.arrived(), strict=True))
+        return Arrived(
+            connections=sum(now.connections - then.connections for then, now in pairs),
+            content=b"".join(now.content[len(then.content) :] for then, now in pairs),
+        )
 
     def play(self, attack: Attack) -> Played:
         """Let the job do its worst, and wait until its connection is over and on record."""
@@ -149,13 +162,25 @@ class AttackStage:
         return [*decisions, *outcomes, ends[-1]]
 
     def serves(self) -> bool:
-        """Whether an honest request is still carried, whole and unharmed."""
+        """Whether honest requests are still carried whole: the attacker's own next one, and its neighbour's."""
+        return all(self._serves(session) for session in (self.session, self.neighbour))
+
+    def _serves(self, session: JobSession) -> bool:
         before = len(self.secure.arrived().content)
-        with self.client() as client:
+        with RawClient(self.world, session) as client:
             client.tunnel("origin.test")
             client.send(b"GET /clean HTTP/1.1\r\nHost: origin.test\r\n\r\n")
             answer = client.reply()
         return (answer.status, answer.body) == (200, b"ok\n") and self.secure.arrived().content[before:] == CLEAN
+
+    def audit(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run `jobgate audit` on the trail, as an auditor does: `verify`, or `show` with its options."""
+        return subprocess.run(
+            [sys.executable, "-m", "proxy", "audit", *words, str(self.world.sidecar.audit)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
 def find_harm(stage: AttackStage, attack: Attack) -> list[str]:
@@ -164,11 +189,10 @@ def find_harm(stage: AttackStage, attack: Attack) -> list[str]:
 
     played = stage.play(attack)
 
-    after = stage.arrived()
-    arrived = after.content[len(before.content) :]
-    found = [] if arrived == attack.passes else [f"an upstream was sent {arrived!r}"]
-    if not attack.passes and after.connections != before.connections:
-        found.append(f"an upstream was dialled {after.connections - before.connections} times")
+    arrived = stage.arrived_since(before)
+    found = [] if arrived.content == attack.passes else [f"an upstream was sent {arrived.content!r}"]
+    if not attack.passes and arrived.connections:
+        found.append(f"upstreams were dialled {arrived.connections} times")
     reasons = [record["reason"] for record in played.troubles]
     if reasons != ([] if attack.reason is Reason.ALLOWED else [attack.reason.value]):
         found.append(f"the trail says {reasons}")
@@ -194,3 +218,28 @@ def _misread(attack: Attack, played: Played) -> list[str]:
     }
     said = {"status": reply.status, "reason": reply.reason, "decision": reply.denial.get("decision")}
     return [] if said == expected else [f"the answer says {said}, not {expected}"]
+
+
+def find_traces(stage: AttackStage) -> list[str]:
+    """Stop the sidecar after its attacks and return what it leaves behind that it should not.
+
+    Secrets that can be read, traces of an exception, a trail that does not verify, that `audit show` tells differently,
+    or in which an exchange or a connection has no end.
+    """
+    world = stage.world
+    found = find_leaks(places_of(world), (world.secret, stage.session.secret, stage.neighbour.secret))
+    if (code := world.sidecar.stop()) != 0:
+        found.append(f"the sidecar ended with {code}")
+    if "Traceback" in (said := world.sidecar.errors.read_text(errors="replace")):
+        found.append(said)
+    verified = stage.audit("verify", "--json")
+    report = json.loads(verified.stdout)
+    if verified.returncode != 0 or report["findings"] or report["open_flows"]:
+        found.append(verified.stdout)
+    records = world.sidecar.records()
+    shown = [json.loads(line) for line in stage.audit("show", "--json", "--limit", "0").stdout.splitlines()]
+    if shown != records:
+        found.append("`audit show` tells another story than the trail")
+    ended = {record["connection"] for record in records if record["kind"] == Kind.CONNECTION}
+    begun = {record["connection"] for record in records if record["kind"] == Kind.DECISION}
+    return found + [f"{name} has no end on record" for name in sorted(begun - ended)]

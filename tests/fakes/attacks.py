@@ -31,13 +31,14 @@ def attack_rules(world: World) -> list[dict[str, Any]]:
 
 @dataclass(slots=True)
 class AttackStage:
-    """A world with rules for attacks, and one session that attacks it."""
+    """A world with rules for attacks, and `more`, and one session that attacks it."""
 
     world: World = field(default_factory=World)
+    more: list[dict[str, Any]] = field(default_factory=list)
     session: JobSession = field(init=False)
 
     def start(self) -> None:
-        self.world.rules = attack_rules(self.world)
+        self.world.rules = [*attack_rules(self.world), *self.more]
         for origin in (self.world.origin, self.world.plain):
             origin.files["/api/hello"] = ("text/plain", b"hello\n")
         self.world.start()

@@ -83,9 +83,11 @@ class RawClient:
         self.send(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n".encode() + password(self._session) + b"\r\n")
         return self.reply("CONNECT")
 
-    def start_tls(self, name: str | None, offers: Sequence[str] = ("http/1.1",)) -> None:
-        """Shake hands inside the tunnel, trusting the sidecar's CA alone. Raises ssl.SSLError."""
-        side = ssl.create_default_context(cafile=str(self._world.sidecar.certs / "ca.pem"))
+    def start_tls(self, name: str | None, offers: Sequence[str] = ("http/1.1",), *, trusts: bool = True) -> None:
+        """Shake hands inside the tunnel, trusting the sidecar's CA alone, or nobody. Raises ssl.SSLError."""
+        side = ssl.create_default_context()
+        if trusts:
+            side = ssl.create_default_context(cafile=str(self._world.sidecar.certs / "ca.pem"))
         if name is None:
             side.check_hostname = False
         if offers:
