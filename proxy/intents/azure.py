@@ -61,7 +61,7 @@ def decode(view: RequestView, spoken: frozenset[str]) -> Intent | None:  # noqa:
     if any(name in _OVERRIDES for name, _ in view.headers):
         raise IntentError("a header asks for another method than the request line")
     if "$batch" in view.path or view.path.rstrip("/").endswith("/batch"):
-        raise IntentError("a batch may hold any request: send them one by one")
+        return _intent("unknown", EffectClass.UNKNOWN, f"{host}{view.path}".rstrip("/"))  # may hold any request
     if reader is not None:
         return reader(view)
     if host.endswith(_VAULTS):
@@ -143,8 +143,7 @@ def _read_login(view: RequestView) -> Intent:
 
 def _read_graph(view: RequestView) -> Intent:
     """Read Microsoft Graph: whoever writes there changes who may do what."""
-    parts = _segments(view)
-    where = "/".join((view.authority.host, *parts))
+    where = f"{view.authority.host}{view.path}".rstrip("/")
     if view.method in _READS:
         return _intent("graph.get", EffectClass.READ, where)
     return _intent("graph.change", EffectClass.ADMIN, where)

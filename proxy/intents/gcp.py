@@ -21,7 +21,7 @@ _ENDING: Final = ".googleapis.com"
 _OVERRIDES: Final = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 _VERSION: Final = re.compile(r"v[0-9]+(?:(?:alpha|beta|p)[0-9]*)*(?:beta[0-9]+)?")
 _SERVICE: Final = re.compile(r"[a-z][a-z0-9-]{1,62}")
-_NAME: Final = re.compile(r"[^\x00-\x20\x7f/#%\\*]{1,1024}")
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/#\\*]{1,1024}")
 _LOCATION: Final = re.compile(r"[a-z]+-[a-z]+[0-9]-")
 _METHODS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "remove"}
 _EFFECTS: Final = {
@@ -79,8 +79,8 @@ def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | N
         return read_storage(view)
     if media_type(view).startswith("application/grpc"):
         return _read_grpc(view)
-    if view.path.startswith(("/batch", "/upload/", "/resumable/")):
-        raise IntentError("a batch or an upload of this service may be any request: it cannot be told which")
+    if view.path.startswith(("/batch", "/upload/", "/resumable/")):  # may hold any request, or any number of them
+        return _intent(view, "unknown", EffectClass.UNKNOWN, view.path.strip("/"), exact=False)
     if host in _TOKENS:
         return _intent(view, f"{host.partition('.')[0]}.token", EffectClass.CREDENTIAL, "")
     return _read_rest(view, _service(host))

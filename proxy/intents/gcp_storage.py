@@ -4,11 +4,20 @@ An object's id is `storage/BUCKET/OBJECT`, with the object's own slashes. Copies
 read their sources. A name in the query, in the path and in the metadata must be one name.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
-from proxy.intents.reading import decode_component, media_type, member, read_body, read_object, read_query
+from proxy.intents.reading import (
+    decode_component,
+    media_type,
+    member,
+    read_body,
+    read_object,
+    read_query,
+    single_header,
+)
 from proxy.model.errors import IntentError
 from proxy.model.intent import BodyWanted, EffectClass, Intent, RequestView, Resource
 
@@ -19,6 +28,15 @@ _READS: Final = frozenset({"GET", "HEAD"})
 _LIMIT: Final = 1 << 20
 _READ, _LIST, _WRITE, _DELETE = EffectClass.READ, EffectClass.LIST, EffectClass.WRITE, EffectClass.DELETE
 _ADMIN, _CREDENTIAL, _UNKNOWN = EffectClass.ADMIN, EffectClass.CREDENTIAL, EffectClass.UNKNOWN
+_BOUNDARY: Final = re.compile(
+    r"""multipart/related[ ]?;[ ]?boundary=(?:"([0-9A-Za-z'()+_,./:=?-]{1,70})"|([0-9A-Za-z'+_.=-]{1,70}))""",
+    re.IGNORECASE,
+)
+_OTHERS: Final = rb"(?:(?i:mime-version|content-transfer-encoding):[^\r\n]*\r?\n)*"
+_PART: Final = re.compile(
+    rb"(--[^\r\n]+\r?\n)" + _OTHERS + rb"(?i:content-type): ?application/json[^\r\n]*\r?\n" + _OTHERS + rb"\r?\n"
+)
+"""A first part that is JSON, up to its content; Google's Python and Java libraries end lines differently."""
 _ACL_PARAMETERS: Final = frozenset({"predefinedacl", "predefineddefaultobjectacl", "destinationpredefinedacl"})
 _XML_ADMIN: Final = frozenset(
     {"acl", "cors", "lifecycle", "logging", "versioning", "website", "billing", "encryption", "policy", "tagging"}
@@ -41,8 +59,8 @@ def read_storage(view: RequestView) -> Intent | BodyWanted:
     for prefix in ("/storage/v1/", "/download/storage/v1/"):
         if path.startswith(prefix):
             return _read_json(view, path.removeprefix(prefix))
-    if path.startswith("/batch"):
-        raise IntentError("a batch may hold any request: send them one by one")
+    if path.startswith("/batch"):  # may hold any request
+        return _intent("unknown", _UNKNOWN, "")
     if view.authority.host == "www.googleapis.com":
         return _intent("unknown", _UNKNOWN, path.strip("/"))
     return _read_xml(view)
@@ -163,11 +181,15 @@ def _read_upload(view: RequestView, rest: str) -> Intent | BodyWanted:  # noqa: 
     kind = query.get("uploadType")
     if kind == "media" and named is not None:
         return _created(query, bucket, named)
-    if kind != "resumable" or (media_type(view) not in {"application/json", ""}):
-        raise IntentError("an upload of several parts names its object among them: use a simple or a resumable one")
-    if view.body_length == 0:
-        return _created(query, bucket, named or "")
-    body = read_body(view, _LIMIT)
+    body: bytes | BodyWanted
+    if kind == "multipart":
+        body = _read_metadata(view)
+    elif kind == "resumable" and media_type(view) in {"application/json", ""}:
+        if view.body_length == 0:
+            return _created(query, bucket, named or "")
+        body = read_body(view, _LIMIT)
+    else:
+        raise IntentError("the upload is of no type that names its object")
     if isinstance(body, BodyWanted):
         return body
     told = read_object(body)
@@ -179,6 +201,22 @@ def _read_upload(view: RequestView, rest: str) -> Intent | BodyWanted:  # noqa: 
         return found
     what = found.resource.id.removeprefix("storage/")
     return _intent("objects.create", _WRITE, what, also=(_intent("objects.setAcl", _ADMIN, what),))
+
+
+def _read_metadata(view: RequestView) -> bytes | BodyWanted:
+    """Return the first of the two parts of a `multipart/related` upload; the object itself is not read."""
+    found = _BOUNDARY.fullmatch(single_header(view, "content-type").strip())
+    if found is None:
+        raise IntentError("the content type is not multipart/related with a plain boundary and nothing else")
+    line = b"\n--" + (found[1] or found[2]).encode()
+    prefix = read_body(view, _LIMIT, lambda data: line in data)
+    if isinstance(prefix, BodyWanted):
+        return prefix
+    part = _PART.match(prefix)
+    end = -1 if part is None else prefix.find(line, part.end() - 1)
+    if part is None or end < 0 or part[1].rstrip(b"\r\n") != line[1:]:
+        raise IntentError("the upload does not begin with its metadata")
+    return prefix[part.end() : end].rstrip(b"\r")
 
 
 def _created(query: Mapping[str, str], bucket: str, name: str) -> Intent:
@@ -208,10 +246,12 @@ def _read_xml(view: RequestView) -> Intent:  # noqa: PLR0911 - one for each shap
             "DELETE": _intent("buckets.remove", _DELETE, what),
         }.get(view.method, _intent("unknown", _UNKNOWN, what))
     also: tuple[Intent, ...] = ()
-    if headers & {"x-goog-copy-source", "x-amz-copy-source"}:
-        raise IntentError("a copy by header: use the JSON API's rewrite, which names its source in the path")
+    for field in ("x-goog-copy-source", "x-amz-copy-source"):
+        if field in headers:
+            source, _, key = decode_component(single_header(view, field).removeprefix("/")).partition("/")
+            also += (_intent("objects.get", _READ, _object(source, key)),)
     if headers & {"x-goog-acl", "x-amz-acl"}:
-        also = (_intent("objects.setAcl", _ADMIN, what),)
+        also += (_intent("objects.setAcl", _ADMIN, what),)
     if view.method in _READS:
         return _intent("objects.get", _READ, what)
     if view.method == "DELETE":

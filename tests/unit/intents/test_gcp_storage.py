@@ -11,6 +11,8 @@ from proxy.model.errors import IntentError
 from proxy.model.intent import BodyPrefix, BodyWanted, EffectClass, Headers, Intent, RequestView
 
 HOST = "storage.googleapis.com"
+PARTS = "POST /upload/storage/v1/b/acme/o?uploadType=multipart"
+FORM: Headers = (("content-type", 'multipart/related; boundary="B"'),)
 JSON: Headers = (("content-type", "application/json; charset=utf-8"),)
 READ, LIST, WRITE, DELETE, ADMIN, CREDENTIAL, UNKNOWN = (
     EffectClass.READ,
@@ -66,6 +68,7 @@ def meant(found: object) -> list[tuple[str, str, EffectClass]]:
         ("POST /storage/v1/b/acme/o/a/acl", "settings.change", ADMIN, "/acme"),
         ("POST /storage/v1/projects/p/hmacKeys", "hmacKeys", CREDENTIAL, ""),
         ("GET /storage/v1/new", "unknown", UNKNOWN, ""),
+        ("POST /batch/storage/v1", "unknown", UNKNOWN, ""),
         ("PUT /upload/storage/v1/b/acme/o?upload_id=x", "objects.upload", WRITE, "/acme"),
         ("DELETE /upload/storage/v1/b/acme/o?upload_id=x", "objects.cancel", WRITE, "/acme"),
         ("POST /upload/storage/v1/b/acme/o?upload_id=x", "unknown", UNKNOWN, "/acme"),
@@ -129,6 +132,40 @@ def test_access_rights_ride_along() -> None:
     assert found == [("storage.objects.patch", "storage/acme/a", WRITE), acl]
 
 
+def test_an_upload_of_two_parts_names_its_object_in_the_first() -> None:
+    """What Google's own libraries send for a small object: the metadata is read, the object behind it is not."""
+    assert isinstance(ask(PARTS, headers=FORM), BodyWanted)
+    made = [("storage.objects.create", "storage/acme/a/b", WRITE)]
+    for end in ("\r\n", "\n"):
+        for kind in ("B", '"B"'):
+            lines = (
+                "--B",
+                "Content-Type: application/json; charset=UTF-8",
+                "",
+                '{"name": "a/b"}',
+                "--B",
+                "Content-Type: x",
+            )
+            headers = (("content-type", f"multipart/related; boundary={kind}"),)
+            assert meant(ask(PARTS, end.join(lines).encode() + b"\x00", headers=headers)) == made
+    assert (
+        meant(
+            ask(f"{PARTS}&name=a/b", b"--B\nMIME-Version: 1.0\nContent-Type: application/json\n\n{}\n--B", headers=FORM)
+        )
+        == made
+    )
+
+
+def test_a_copy_by_header_reads_its_source() -> None:
+    """As S3's clients say it, and Google's own name for it."""
+    for field in ("x-goog-copy-source", "x-amz-copy-source"):
+        found = meant(ask("PUT /acme/a", headers=((field, "/b/x%20y"),)))
+        assert found == [
+            ("storage.objects.create", "storage/acme/a", WRITE),
+            ("storage.objects.get", "storage/b/x y", READ),
+        ]
+
+
 def test_a_resumable_upload_names_its_object_in_its_metadata() -> None:
     """The body is asked for; the name in the query and the one inside must be one."""
     line = "POST /upload/storage/v1/b/acme/o?uploadType=resumable"
@@ -140,7 +177,6 @@ def test_a_resumable_upload_names_its_object_in_its_metadata() -> None:
 @pytest.mark.parametrize(
     "line, body, headers",
     [
-        ("POST /batch/storage/v1", None, ()),
         ("GET /storage/v1/b/Acme", None, ()),
         ("GET /storage/v1/b/acme/o/..%2Fx", None, ()),
         ("GET /storage/v1/b/acme/o/a%2F%2Fb", None, ()),
@@ -152,6 +188,7 @@ def test_a_resumable_upload_names_its_object_in_its_metadata() -> None:
             (("content-type", "multipart/related"),),
         ),
         ("POST /upload/storage/v1/b/acme/o?uploadType=media", None, ()),
+        ("POST /upload/storage/v1/b/acme/o?uploadType=new&name=a", None, ()),
         ("POST /upload/storage/v1/b/acme/o?uploadType=resumable", {}, ()),
         ("POST /upload/storage/v1/b/acme/o?uploadType=resumable", {"name": 1}, ()),
         ("POST /upload/storage/v1/b/acme/o?uploadType=resumable&name=b", {"name": "a"}, ()),
@@ -159,7 +196,14 @@ def test_a_resumable_upload_names_its_object_in_its_metadata() -> None:
         ("POST /storage/v1/b/a/o/y/compose", {}, ()),
         ("POST /storage/v1/b/a/o/y/compose", {"sourceObjects": [{}]}, ()),
         ("POST /storage/v1/b/a/o/y/compose", {"sourceObjects": ["x"]}, ()),
-        ("PUT /acme/a", None, (("x-goog-copy-source", "/b/x"),)),
+        ("PUT /acme/a", None, (("x-goog-copy-source", "/b/../x"),)),
+        ("PUT /acme/a", None, (("x-goog-copy-source", "/b"),)),
+        (f"{PARTS}&name=b", b'--B\r\nContent-Type: application/json\r\n\r\n{"name": "a"}\r\n--B\r\n', FORM),
+        (PARTS, b'x--B\r\nContent-Type: application/json\r\n\r\n{"name": "a"}\r\n--B\r\n', FORM),
+        (PARTS, b'--BB\r\nContent-Type: application/json\r\n\r\n{"name": "a"}\r\n--B\r\n', FORM),
+        (PARTS, b'--B\r\nContent-Type: text/plain\r\n\r\n{"name": "a"}\r\n--B\r\n', FORM),
+        (PARTS, b'--B\r\nContent-Type: application/json\r\n\r\n{"name": "a"} x\r\n--B\r\n', FORM),
+        (PARTS, b'--B\r\nContent-Type: application/json\r\n\r\n{"name": "a"}', FORM),
         ("PUT /acme/a", None, (("x-http-method-override", "DELETE"),)),
     ],
 )
