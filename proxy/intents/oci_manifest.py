@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.intents.oci_names import check_digest
+from proxy.intents.plain_names import plain_object, text_of
 from proxy.intents.reading import media_type, member, read_body, read_object, single_header
 from proxy.model.errors import IntentError
 from proxy.model.intent import BodyWanted, RequestView
@@ -21,6 +22,7 @@ LIMIT: Final = 4 * 1024 * 1024
 MAX_LISTED: Final = 64
 """So many of an index's children are stated; all are counted."""
 
+_DESCRIPTOR: Final = "a descriptor of the manifest"
 _IMAGES: Final = frozenset(
     {"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}
 )
@@ -62,7 +64,7 @@ def read_manifest(view: RequestView, digests: Sequence[str]) -> Manifest | BodyW
     for digest in digests:
         if digest != _sum(body, digest.partition(":")[0]):
             raise IntentError("the manifest's digest is not the one it is sent under")
-    document = _plain(read_object(body))
+    document = plain_object(read_object(body), "the manifest")
     kind = _read_type(view, document)
     version = member(document, "schemaVersion")
     if (version is not None or kind in _VERSIONED) and (type(version) is not int or version != 2):
@@ -114,7 +116,7 @@ def _read_lists(document: Mapping[str, Any], kind: str, facts: dict[str, str]) -
         facts["layers_count"] = str(len(_read_digests(layers)))
     if config is not None:
         facts["config"] = _read_digest(config)
-        facts["config_type"] = _check_type(member(_plain(config), "mediaType"))
+        facts["config_type"] = _check_type(member(plain_object(config, _DESCRIPTOR), "mediaType"))
 
 
 def _read_digests(value: object) -> list[str]:
@@ -125,19 +127,7 @@ def _read_digests(value: object) -> list[str]:
 
 def _read_digest(value: object) -> str:
     """Return a descriptor's digest."""
-    text = member(_plain(value), "digest")
-    if not isinstance(text, str):
-        raise IntentError("a descriptor of the manifest has no digest")
-    return check_digest(text)
-
-
-def _plain(value: object) -> Mapping[str, Any]:
-    """Return an object whose names are ASCII: readers in Go fold U+017F to `s` and U+212A to `k`."""
-    if not isinstance(value, dict):
-        raise IntentError("a descriptor of the manifest is not an object")
-    if not all(name.isascii() for name in value):
-        raise IntentError("a name of the manifest is not ASCII")
-    return value
+    return check_digest(text_of(plain_object(value, _DESCRIPTOR), "digest"))
 
 
 def _check_type(value: object) -> str:

@@ -8,6 +8,7 @@ import json
 import ssl
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,8 @@ class AttackStage:
     plain: Recorder = field(init=False)
     session: JobSession = field(init=False)
     neighbour: JobSession = field(init=False)
+    met: Counter[str] = field(default_factory=Counter)
+    """How many clients each address was: the system gives a port again when its connection has long ended."""
 
     def __post_init__(self) -> None:
         self.secure = Recorder(self.world.root.server_side("recorder", TLS_HOSTS), self.answers)
@@ -111,7 +114,12 @@ class AttackStage:
 
     def client(self) -> RawClient:
         """A new connection of the job."""
-        return RawClient(self.world, self.session)
+        return self._meet(self.session)
+
+    def _meet(self, session: JobSession) -> RawClient:
+        made = RawClient(self.world, session)
+        self.met[made.address] += 1
+        return made
 
     def arrived(self) -> tuple[Arrived, ...]:
         """What has reached each upstream so far, the one that nothing may reach included."""
@@ -153,7 +161,7 @@ class AttackStage:
     def _records_of(self, address: str) -> list[dict[str, Any]]:
         records = self.world.sidecar.records()
         ends = [record for record in records if record["kind"] == Kind.CONNECTION and record["client"] == address]
-        if not ends:
+        if len(ends) < self.met[address]:
             return []
         name = ends[-1]["connection"]
         decisions = [each for each in records if each["kind"] == Kind.DECISION and each["connection"] == name]
@@ -167,7 +175,7 @@ class AttackStage:
 
     def _serves(self, session: JobSession) -> bool:
         before = len(self.secure.arrived().content)
-        with RawClient(self.world, session) as client:
+        with self._meet(session) as client:
             client.tunnel("origin.test")
             client.send(b"GET /clean HTTP/1.1\r\nHost: origin.test\r\n\r\n")
             answer = client.reply()

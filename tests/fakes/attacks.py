@@ -6,6 +6,7 @@ internet, and no rule names it.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,8 @@ class AttackStage:
     world: World = field(default_factory=World)
     more: list[dict[str, Any]] = field(default_factory=list)
     session: JobSession = field(init=False)
+    met: Counter[str] = field(default_factory=Counter)
+    """How many clients each address was: the system gives a port again when its connection has long ended."""
 
     def start(self) -> None:
         self.world.rules = [*attack_rules(self.world), *self.more]
@@ -49,7 +52,9 @@ class AttackStage:
         return self.world.sidecar.open_session(self.world.token(known))
 
     def client(self, session: JobSession | None = None) -> RawClient:
-        return RawClient(self.world, session or self.session)
+        made = RawClient(self.world, session or self.session)
+        self.met[made.address] += 1
+        return made
 
     def ask(self, host: str, words: bytes) -> tuple[Reply, str]:
         """Say something in a tunnel to `host`, or to the proxy itself for `plain.test`; return answer and client."""
@@ -94,11 +99,13 @@ class AttackStage:
 
     def end_of(self, address: str) -> dict[str, Any]:
         """The record of a connection that has ended."""
-        found: list[dict[str, Any]] = wait_until(
-            lambda: [record for record in self.world.records("connection.closed") if record["client"] == address]
-        )
-        assert len(found) == 1
-        return found[0]
+
+        def ends() -> list[dict[str, Any]]:
+            return [record for record in self.world.records("connection.closed") if record["client"] == address]
+
+        wait_until(lambda: len(ends()) >= self.met[address])
+        assert len(ends()) == self.met[address]
+        return ends()[-1]
 
     def check_serving(self) -> None:
         """See that a request that is allowed is still served, and the trail is whole."""
