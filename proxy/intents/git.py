@@ -5,6 +5,7 @@ same in any case the path is in lower case. Only what stands before a pack is re
 a push needs `git read github.com/acme/app` beside `git push.update github.com/acme/app#refs/heads/main`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -25,6 +26,7 @@ _COMMANDS: Final = 1 << 20
 """The most that is read of a body."""
 _ENOUGH: Final = 64
 """Packets of a fetch that are read; what is wanted stands first."""
+_OPTION: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAMED: Final = 8
 """So many wanted commits are named on the record."""
 
@@ -98,11 +100,25 @@ def _read_push(view: RequestView, repository: str) -> Intent | BodyWanted:
     more = {
         name: "yes" for name, is_so in (("signed", push.is_signed), ("atomic", "atomic" in push.capabilities)) if is_so
     }
-    if push.options:
-        more["options"] = str(len(push.options))
     moves = [replace(move, facts={**move.facts, **more}) for move in push.moves]
     first, *rest = describe_moves(repository, moves)
-    return replace(first, also=tuple(rest))
+    options = {_option(each) for each in push.options}
+    return replace(first, also=(*rest, *(_tell_option(repository, name) for name in sorted(options))))
+
+
+def _option(text: str) -> str:
+    """Return the name of a push option; its value may be a secret. Raises IntentError for what is no plain name."""
+    name = text.partition("=")[0]
+    if _OPTION.fullmatch(name) is None:
+        raise IntentError("a push option has no plain name")
+    return name
+
+
+def _tell_option(repository: str, name: str) -> Intent:
+    """Return what a push option does beside the push: a merge request, a pipeline skipped; Gitea's change settings."""
+    effect = EffectClass.ADMIN if name.startswith("repo.") else EffectClass.WRITE
+    where = Resource(type="git-option", id=f"{repository}#option/{name}")
+    return Intent(protocol="git", action="push.option", resource=where, effect=effect, exact=True)
 
 
 def _read_fetch(view: RequestView, repository: str) -> Intent | BodyWanted:

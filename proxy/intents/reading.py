@@ -92,6 +92,8 @@ def parse_pairs(text: str) -> list[tuple[str, str]]:
     if not text:
         return []
     pairs = [part.partition("=") for part in text.split("&") if part]
+    if ";" in text and any(";" in name for name, _, _ in pairs):
+        raise IntentError("a parameter's name holds a `;`, at which some readers cut")
     return [(_decode(name), _decode(value)) for name, _, value in pairs]
 
 
@@ -166,7 +168,7 @@ def _check_depth(root: object) -> None:
 
 def member(value: Mapping[str, Any], name: str) -> Any:
     """Return a member, None when absent. Raises IntentError when one differs only in case: some servers take either."""
-    folded = name.lower()
-    if any(key != name and key.lower() == folded for key in value):
+    folded = name.casefold()  # as Go's encoding/json folds: U+017F is an `s` to it, U+212A a `k`
+    if any(key != name and key.casefold() == folded for key in value):
         raise IntentError(f"the JSON body has a name that differs from {name!r} only in case")
     return value.get(name)

@@ -110,7 +110,9 @@ def test_a_fetch_that_has_said_enough() -> None:
 
 def test_a_push_is_every_ref_it_moves() -> None:
     """The first is the intent, the others stand beside it; options, signature and atomicity are facts."""
-    body = packets(f"{A} {B} refs/heads/main\0atomic push-options", f"{A} {'0' * 40} refs/tags/v1") + packets("ci.skip")
+    body = packets(f"{A} {B} refs/heads/main\0atomic push-options", f"{A} {'0' * 40} refs/tags/v1") + packets(
+        "repo.private=false", "ci.skip", "ci.skip"
+    )
     wanted = ask("POST /acme/app.git/git-receive-pack")
     assert isinstance(wanted, BodyWanted)
     assert wanted.enough is not None
@@ -121,8 +123,10 @@ def test_a_push_is_every_ref_it_moves() -> None:
     assert [(each.action, each.resource.id, each.effect) for each in (found, *found.also)] == [
         ("push.update", "git.example/acme/app#refs/heads/main", WRITE),
         ("push.delete", "git.example/acme/app#refs/tags/v1", DELETE),
+        ("push.option", "git.example/acme/app#option/ci.skip", WRITE),
+        ("push.option", "git.example/acme/app#option/repo.private", EffectClass.ADMIN),
     ]
-    assert found.facts == {"old": A, "new": B, "atomic": "yes", "options": "1"}
+    assert found.facts == {"old": A, "new": B, "atomic": "yes"}
 
 
 def test_a_probe_moves_nothing() -> None:
@@ -178,6 +182,7 @@ def test_what_is_not_gits_is_left_alone(line: str) -> None:
         ("POST /a/b/git-receive-pack", b"PACK"),
         ("POST /a/b/git-receive-pack", packets(f"{A} {B} main")),
         ("POST /a/b/git-upload-pack", b"nonsense"),
+        ("POST /a/b/git-receive-pack", packets(f"{A} {B} refs/heads/x\0push-options") + packets("a b=c")),
     ],
 )
 def test_what_git_never_sends_is_refused(line: str, body: bytes | None) -> None:

@@ -174,3 +174,18 @@ def test_a_member_has_one_spelling() -> None:
 def test_media_types_are_folded(header: str, expected: str) -> None:
     """A content type is compared without case and parameters."""
     assert reading.media_type(view(None, ("content-type", header))) == expected
+
+
+@pytest.mark.parametrize("name", ["NAME", "Name", "na\u212ae", "\u017fize"])
+def test_a_name_that_folds_to_another_is_refused(name: str) -> None:
+    """Some servers take a name in any case, as Unicode folds it: what they would find is not missed."""
+    wanted = {"NAME": "name", "Name": "name", "na\u212ae": "nake", "\u017fize": "size"}[name]
+    with pytest.raises(IntentError):
+        reading.member({name: 1}, wanted)
+
+
+def test_a_name_with_a_semicolon_is_refused() -> None:
+    """Some readers end a parameter there; in a value it stands in every other signed URL."""
+    assert reading.parse_pairs("a=b;c&d=e") == [("a", "b;c"), ("d", "e")]
+    with pytest.raises(IntentError):
+        reading.parse_pairs("a;b=c")
