@@ -205,7 +205,15 @@ async def _build(
     keys = JwksCache(base.outbound, issuers)
     minter = CredentialMinter(build_connectors(ConnectorParts(caller=base.outbound, clock=clock)), clock)
     desk = SessionDesk(
-        DeskParts(clock=clock, entropy=entropy, trail=trail, keys=keys, minter=minter, new_lock=asyncio.Lock),
+        DeskParts(
+            clock=clock,
+            entropy=entropy,
+            trail=trail,
+            keys=keys,
+            minter=minter,
+            new_lock=asyncio.Lock,
+            together=asyncio.gather,
+        ),
         issuers,
         DeskLimits(ceiling=settings.session.ceiling, maximum=settings.session.maximum),
     )

@@ -39,8 +39,8 @@ from proxy.connectors.sigv4 import (
 )
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
-from proxy.model.grant import Credential, Edits, MintRequest, Secret
-from proxy.model.intent import RequestView
+from proxy.model.grant import Credential, Edits, MintRequest, Plan, Secret
+from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason
 from proxy.outbound import Call, OutboundError
 
@@ -155,14 +155,14 @@ class AwsConnector:
     def __init__(self, parts: ConnectorParts) -> None:
         self._parts = parts
 
-    def check(self, view: RequestView, scope: AwsScope) -> bool:
+    def plan(self, view: RequestView, intent: Intent, scope: AwsScope) -> Plan:  # noqa: ARG002 - the interface
         """Return whether the body's digest must be computed before signing."""
         target = _find_target(view, scope)
         payload = payload_mode(view, target.service)
         if payload in CHUNKED:
             verify(view, _PLACEHOLDER, payload)
             _decoded_length(view)
-        return payload is None
+        return Plan(needs_digest=payload is None)
 
     async def mint(self, request: MintRequest, scope: AwsScope) -> Credential:
         """Ask STS. Raises CredentialError."""

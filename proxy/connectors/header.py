@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from proxy.connectors.parts import ConnectorParts, ScopeModel, fingerprint
 from proxy.connectors.secret_sources import SecretSource, read_secret
-from proxy.model.grant import Credential, Edits, MintRequest, Secret
-from proxy.model.intent import RequestView
+from proxy.model.grant import PLAIN, Credential, Edits, MintRequest, Plan, Secret
+from proxy.model.intent import Intent, RequestView
 
 # Fields that frame the message or steer a hop: a secret in one of them would change what is sent, not who sends it.
 _NEVER: Final = frozenset(
@@ -53,9 +53,9 @@ class HeaderConnector:
     def __init__(self, parts: ConnectorParts) -> None:
         self._parts = parts
 
-    def check(self, view: RequestView, scope: HeaderScope) -> bool:  # noqa: ARG002 - the interface
-        """Return False: a header needs no body."""
-        return False
+    def plan(self, view: RequestView, intent: Intent, scope: HeaderScope) -> Plan:  # noqa: ARG002 - the interface
+        """Return the plain plan: a header needs no body."""
+        return PLAIN
 
     async def mint(self, request: MintRequest, scope: HeaderScope) -> Credential:
         """Read the secret. Raises CredentialError."""

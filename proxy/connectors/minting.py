@@ -1,4 +1,4 @@
-"""All connectors behind one door. One credential per session and grant: never shared, minted once at a time.
+"""All connectors behind one door. One credential per session, grant and need: never shared, minted once at a time.
 
 A cached credential is used until shortly before it expires; then one request fetches the next while others keep using
 the old one, as long as it lives. Failures are remembered for a moment, so that a storm of requests is one call.
@@ -6,38 +6,42 @@ the old one, as long as it lives. Failures are remembered for a moment, so that 
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from proxy.connectors.parts import Clock, Connector
+from proxy.connectors.parts import Clock, Connector, Revoking
 from proxy.model.errors import CredentialError, JobgateError
-from proxy.model.grant import Credential, Edits, Grant, MintRequest
-from proxy.model.intent import RequestView
+from proxy.model.grant import Credential, Dropped, Edits, Fate, Grant, MintRequest, Need, Plan
+from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason
 
 _MINT_TIME: Final = 4.5  # within the gateway's five seconds for a decision, so that the reason given is ours
 _MARGIN: Final = timedelta(seconds=60)
 """A credential this close to its end, or in the last quarter of a short life, is not put on a request."""
+_REVOKE_TIME: Final = 3.0  # seconds; ending a session waits for it
 _EARLY: Final = timedelta(minutes=5)
 _REMEMBER_FAILURE: Final = timedelta(seconds=2)
 _MAXIMUM: Final = 10_000
 
-type _Key = tuple[str, str]
+type _Key = tuple[str, str, Need]
 
 
 @dataclass(slots=True)
 class _Slot:
-    """What is known for one session and grant."""
+    """What is known for one session, grant and need."""
 
+    grant: Grant
     credential: Credential | None = None
     life: timedelta = timedelta()
     """How long the credential was to live when it arrived; issuers may give less than was asked for."""
     minting: asyncio.Task[Credential] | None = None
     failure: CredentialError | None = None
     failed_at: datetime | None = None
+    replaced: list[Credential] = field(default_factory=list)
+    """Those that this one followed and that may still live at their issuer."""
 
 
 class CredentialMinter:
@@ -50,9 +54,9 @@ class CredentialMinter:
         self._scopes: dict[str, Any] = {}
         self._slots: dict[_Key, _Slot] = {}
 
-    def check(self, view: RequestView, grant: Grant) -> bool:
-        """Return whether `apply` needs the body's digest. Raises CredentialError."""
-        return self._connector(grant).check(view, self._scope(grant))
+    def plan(self, view: RequestView, intent: Intent, grant: Grant) -> Plan:
+        """Return how the request will be served. Raises CredentialError."""
+        return self._connector(grant).plan(view, intent, self._scope(grant))
 
     def apply(self, view: RequestView, grant: Grant, credential: Credential, body_digest: str | None) -> Edits:
         """Return the edits. Raises CredentialError."""
@@ -60,14 +64,15 @@ class CredentialMinter:
 
     async def mint(self, request: MintRequest) -> Credential:
         """Return a live credential of this session for this grant. Raises CredentialError."""
-        key = (request.session_id, request.grant.key)
+        key = (request.session_id, request.grant.key, request.need)
         now = self._clock.now()
-        slot = self._slots.get(key) or self._new_slot(key, now)
+        slot = self._slots.get(key) or self._new_slot(key, request.grant, now)
         current = slot.credential
         if current is not None:
             if _lives(current, now, min(_EARLY, slot.life / 3)):
                 return current
             if not _lives(current, now, min(_MARGIN, slot.life / 4)):
+                slot.replaced.append(current)
                 current = slot.credential = None
         if slot.minting is None:
             failure = slot.failure
@@ -80,31 +85,50 @@ class CredentialMinter:
         # A credential that still lives is used while its successor is fetched in the background.
         return current if current is not None else await _outcome(slot.minting)
 
-    def _new_slot(self, key: _Key, now: datetime) -> _Slot:
+    def _new_slot(self, key: _Key, grant: Grant, now: datetime) -> _Slot:
         if len(self._slots) >= self._maximum:
             for each in [each for each, slot in self._slots.items() if _is_spent(slot, now)]:
                 del self._slots[each]
         if len(self._slots) >= self._maximum:
             raise CredentialError("too many credentials are held")
-        slot = self._slots[key] = _Slot()
+        slot = self._slots[key] = _Slot(grant)
         return slot
 
-    async def drop(self, session_id: str) -> Sequence[Credential]:
-        """Forget every credential of a session and stop fetching new ones; return what was dropped."""
-        dropped: list[Credential] = []
-        for key in [key for key in self._slots if key[0] == session_id]:
-            slot = self._slots.pop(key)
-            if slot.minting is not None:
+    async def drop(self, session_id: str) -> Sequence[Dropped]:
+        """Forget every credential of a session, revoke what can be, and return what became of each.
+
+        What is being minted meanwhile is waited for where it can be revoked, and cancelled where it cannot.
+        """
+        slots = [self._slots.pop(key) for key in [key for key in self._slots if key[0] == session_id]]
+        ended = await asyncio.gather(*map(self._end, slots))
+        return [each for dropped in ended for each in dropped]
+
+    async def _end(self, slot: _Slot) -> list[Dropped]:
+        connector = self._connectors.get(slot.grant.connector)
+        if slot.minting is not None:
+            if not isinstance(connector, Revoking):
                 slot.minting.cancel()
-            if slot.credential is not None:
-                dropped.append(slot.credential)
-        return dropped
+            await asyncio.wait([slot.minting], timeout=_MINT_TIME)
+        now = self._clock.now()
+        held = [*slot.replaced, *([] if slot.credential is None else [slot.credential])]
+        living = [credential for credential in held if _lives(credential, now, timedelta())]
+        fates = await asyncio.gather(*(self._revoke(connector, credential, slot.grant) for credential in living))
+        return [Dropped(credential=each, fate=fate) for each, fate in zip(living, fates, strict=True)]
+
+    async def _revoke(self, connector: object, credential: Credential, grant: Grant) -> Fate:
+        if not isinstance(connector, Revoking):
+            return Fate.EXPIRES
+        try:
+            async with asyncio.timeout(_REVOKE_TIME):
+                return Fate.REVOKED if await connector.revoke(credential, self._scope(grant)) else Fate.EXPIRES
+        except Exception:  # noqa: BLE001 - one connector's fault must not hide what became of the others' credentials
+            return Fate.REVOKE_FAILED
 
     async def _fetch(self, request: MintRequest, key: _Key, slot: _Slot) -> Credential:
         try:
             async with asyncio.timeout(_MINT_TIME):
                 credential = await self._connector(request.grant).mint(request, self._scope(request.grant))
-            self._check_arrival(credential, is_wanted=self._slots.get(key) is slot)
+            self._check_arrival(credential)
         except TimeoutError:
             error = CredentialError("the credential's issuer did not answer in time")
         except CredentialError as caught:
@@ -112,16 +136,20 @@ class CredentialMinter:
         except JobgateError as caught:
             error = CredentialError(str(caught))
         else:
-            slot.credential, slot.failure, slot.life = credential, None, _life(request, credential, self._clock.now())
+            if slot.credential is not None:
+                slot.replaced.append(slot.credential)
+            now = self._clock.now()
+            slot.replaced = [each for each in slot.replaced if _lives(each, now, timedelta())]
+            slot.credential, slot.failure, slot.life = credential, None, _life(request, credential, now)
+            if self._slots.get(key) is not slot:
+                raise CredentialError("the session ended while the credential was minted", Reason.SESSION_EXPIRED)
             return credential
         finally:
             slot.minting = None
         slot.failure, slot.failed_at = error, self._clock.now()
         raise error
 
-    def _check_arrival(self, credential: Credential, *, is_wanted: bool) -> None:
-        if not is_wanted:
-            raise CredentialError("the session ended while the credential was minted", Reason.SESSION_EXPIRED)
+    def _check_arrival(self, credential: Credential) -> None:
         if credential.expires_at is not None and credential.expires_at <= self._clock.now():
             raise CredentialError("the credential had expired when it arrived")
 

@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from proxy.model.grant import Credential, Edits, MintRequest
-from proxy.model.intent import RequestView
+from proxy.model.grant import Credential, Edits, MintRequest, Plan
+from proxy.model.intent import Intent, RequestView
 from proxy.outbound import Answer, Call
 
 
@@ -50,14 +50,25 @@ class Connector(Protocol):
     Scope: ClassVar[type[BaseModel]]
     """The rule's block. Validated when rules are loaded, and again when a grant is first used."""
 
-    def check(self, view: RequestView, scope: Any) -> bool:
-        """Return whether `apply` needs the body's digest. Raises CredentialError when `view` can never be served."""
+    def plan(self, view: RequestView, intent: Intent, scope: Any) -> Plan:
+        """Return how `view` will be served, and what narrower credential its intent needs. Pure.
+
+        Raises CredentialError when it can never be served with this scope.
+        """
 
     async def mint(self, request: MintRequest, scope: Any) -> Credential:
         """Return a new credential. Raises CredentialError; its text never holds what an issuer answered in secret."""
 
     def apply(self, view: RequestView, scope: Any, credential: Credential, body_digest: str | None) -> Edits:
         """Return the edits that put `credential` on `view`. Pure."""
+
+
+@runtime_checkable
+class Revoking(Protocol):
+    """A connector whose issuer takes credentials back."""
+
+    async def revoke(self, credential: Credential, scope: Any) -> bool:
+        """Make `credential` void at its issuer; False when this issuer cannot. Raises CredentialError."""
 
 
 def fingerprint(text: str) -> str:

@@ -13,8 +13,8 @@ from proxy.connectors.parts import ConnectorParts, ScopeModel, fingerprint, reco
 from proxy.connectors.secret_sources import SecretSource, read_secret
 from proxy.model.authority import parse_authority
 from proxy.model.errors import CredentialError, ProtocolError
-from proxy.model.grant import Credential, Edits, HeldToken, MintRequest, Secret
-from proxy.model.intent import RequestView
+from proxy.model.grant import PLAIN, Credential, Edits, HeldToken, MintRequest, Plan, Secret
+from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason
 from proxy.outbound import Answer, Call, OutboundError
 
@@ -72,9 +72,9 @@ class TokenExchangeConnector:
     def __init__(self, parts: ConnectorParts) -> None:
         self._parts = parts
 
-    def check(self, view: RequestView, scope: TokenExchangeScope) -> bool:  # noqa: ARG002 - the interface
-        """Return False: a bearer token needs no body."""
-        return False
+    def plan(self, view: RequestView, intent: Intent, scope: TokenExchangeScope) -> Plan:  # noqa: ARG002 - the interface
+        """Return the plain plan: a bearer token needs no body."""
+        return PLAIN
 
     async def mint(self, request: MintRequest, scope: TokenExchangeScope) -> Credential:
         """Ask the endpoint. Raises CredentialError."""

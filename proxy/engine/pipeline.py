@@ -13,7 +13,7 @@ from proxy.intents.git_refusal import CONTENT_TYPE, write_refusal
 from proxy.model.authority import Authority
 from proxy.model.decision import Decision, Effect
 from proxy.model.errors import AuditError, CredentialError
-from proxy.model.grant import NO_EDITS, Credential, Edits, Grant, MintRequest
+from proxy.model.grant import NO_EDITS, PLAIN, Credential, Edits, Grant, MintRequest, Need
 from proxy.model.identity import Session
 from proxy.model.intent import BodyWanted, RequestView
 from proxy.model.reason import Reason, explain_reason
@@ -125,10 +125,10 @@ class Engine:
             parts["detail"] = verdict.fault
         parts.update(records.intent_facts(verdict.intent))
         grant = None if view.method in _NEVER_CREDENTIALED else decision.grant
-        needs_digest = False
-        if decision.is_allowed and grant is not None:
+        plan = PLAIN
+        if decision.is_allowed and grant is not None and verdict.intent is not None:
             try:
-                needs_digest = self._parts.minter.check(view, grant)
+                plan = self._parts.minter.plan(view, verdict.intent, grant)
             except CredentialError as error:
                 parts["detail"] = str(error)
                 decision = replace(decision, effect=Effect.DENY, reason=error.reason, grant=None)
@@ -145,7 +145,7 @@ class Engine:
             decision=decision,
             grant=grant,
             stripped=stripped,
-            needs_digest=needs_digest,
+            plan=plan,
         )
 
     async def equip(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
@@ -157,7 +157,7 @@ class Engine:
         if grant is None:
             return Edits(remove=clearance.stripped) if clearance.stripped else NO_EDITS
         try:
-            credential = await self._mint(session, grant)
+            credential = await self._mint(session, grant, clearance.plan.need)
             edits = self._parts.minter.apply(clearance.view, grant, credential, body_digest)
         except (CredentialError, AuditError) as error:
             self.conclude(clearance.flow_id, Outcome(reason=error.reason, detail=str(error)))
@@ -214,7 +214,7 @@ class Engine:
             return Reason.TRAIL_UNAVAILABLE
         return None
 
-    async def _mint(self, session: Session, grant: Grant) -> Credential:
+    async def _mint(self, session: Session, grant: Grant, need: Need) -> Credential:
         labels = self._labels.get(session.id)
         if labels is None:
             labels = self._labels[session.id] = records.job_labels(session.job)
@@ -224,11 +224,12 @@ class Engine:
                 session_id=session.id,
                 labels=labels,
                 tokens=session.tokens,
+                need=need,
             )
         )
         mark = (session.id, credential.fingerprint)
         if mark not in self._recorded:
-            await self._parts.trail.append(records.credential_record(self._now(), session, grant.key, credential))
+            await self._parts.trail.append(records.credential_record(self._now(), session, grant.key, credential, need))
             self._recorded.add(mark)
         return credential
 

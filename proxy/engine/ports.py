@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Protocol
 
 from proxy.model.decision import Decision
-from proxy.model.grant import Credential, Edits, Grant, MintRequest, Secret
+from proxy.model.grant import Credential, Dropped, Edits, Grant, MintRequest, Plan, Secret
 from proxy.model.identity import KeySet
-from proxy.model.intent import RequestView
+from proxy.model.intent import Intent, RequestView
 from proxy.model.record import AuditRecord, Link
 
 
@@ -55,11 +55,11 @@ class Trail(Protocol):
 class Minter(Protocol):
     """All connectors behind one door, with one cache per session and grant."""
 
-    def check(self, view: RequestView, grant: Grant) -> bool:
-        """Return whether `apply` needs the SHA-256 of the body.
+    def plan(self, view: RequestView, intent: Intent, grant: Grant) -> Plan:
+        """Return how the request will be served: what it needs, and whether its body must be digested first.
 
-        Raise CredentialError (`signing-unsupported`, `signing-scope`) when the request can never be given this
-        credential. Pure; called before anything is minted.
+        Raise CredentialError (`signing-unsupported`, `signing-scope`, `credential-scope`) when the request can never
+        be given this credential. Pure; called before anything is minted.
         """
 
     async def mint(self, request: MintRequest) -> Credential:
@@ -75,8 +75,8 @@ class Minter(Protocol):
         `view` still holds the job's own credential fields; they are removed whatever is returned.
         """
 
-    async def drop(self, session_id: str) -> Sequence[Credential]:
-        """Forget, and where the issuer lets us revoke, every credential of a session; return what was dropped."""
+    async def drop(self, session_id: str) -> Sequence[Dropped]:
+        """Forget every credential of a session, revoke what can be, within seconds; return what became of each."""
 
 
 class Meter(Protocol):

@@ -1,6 +1,6 @@
 """Facts for the trail, from allow-listed fields only. Query values, header values and bodies are never recorded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 from proxy.engine.seam import ConnectionEnd, Outcome, Peer
 from proxy.model.authority import Authority
 from proxy.model.decision import Decision, Effect
-from proxy.model.grant import Credential
+from proxy.model.grant import Credential, Dropped, Need
 from proxy.model.identity import JobContext, Session
 from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason
@@ -153,7 +153,9 @@ def outcome_record(at: datetime, flow_id: str, outcome: Outcome, fingerprint: st
     return AuditRecord(kind=Kind.OUTCOME, at=at, facts=facts)
 
 
-def credential_record(at: datetime, session: Session, grant_key: str, credential: Credential) -> AuditRecord:
+def credential_record(
+    at: datetime, session: Session, grant_key: str, credential: Credential, need: Need = ()
+) -> AuditRecord:
     """Build the record of a newly minted credential: its fingerprint and public facts, never its secret."""
     facts: dict[str, Fact] = {
         "session": session.id,
@@ -164,7 +166,25 @@ def credential_record(at: datetime, session: Session, grant_key: str, credential
         "expires_at": None if credential.expires_at is None else credential.expires_at.isoformat(),
         "facts": dict(credential.facts),
     }
+    if need:
+        facts["need"] = dict(need)
     return AuditRecord(kind=Kind.CREDENTIAL_MINTED, at=at, facts=facts)
+
+
+def dropped_facts(dropped: Iterable[Dropped]) -> list[Fact]:
+    """Describe what became of credentials that were dropped."""
+    facts: list[Fact] = []
+    for each in dropped:
+        expires_at = each.credential.expires_at
+        facts.append(
+            {
+                "connector": each.credential.connector,
+                "credential": each.credential.fingerprint,
+                "fate": each.fate.value,
+                "expires_at": None if expires_at is None else expires_at.isoformat(),
+            }
+        )
+    return facts
 
 
 def connection_record(at: datetime, end: ConnectionEnd) -> AuditRecord:

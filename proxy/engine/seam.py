@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from proxy.model.authority import Authority
 from proxy.model.decision import Decision
-from proxy.model.grant import Grant, Secret
+from proxy.model.grant import PLAIN, Grant, Plan, Secret
 from proxy.model.identity import Session
 from proxy.model.intent import RequestView
 from proxy.model.reason import Reason
@@ -65,7 +65,7 @@ class Clearance:
     decision: Decision
     grant: Grant | None
     stripped: frozenset[str]
-    needs_digest: bool
+    plan: Plan = PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

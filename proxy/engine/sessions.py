@@ -3,14 +3,14 @@
 A session exists only once its opening is on record. A token opens one session per proxy, whichever way it comes in.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from proxy.engine.ports import Clock, Entropy, KeySource, Minter, Trail
-from proxy.engine.records import job_facts
+from proxy.engine.records import dropped_facts, job_facts
 from proxy.engine.seam import Denial, Peer, Presented
 from proxy.identity.profiles import check_trusted, find_drift, principal_of
 from proxy.identity.sessions import (
@@ -32,7 +32,7 @@ from proxy.identity.tokens import (
     verify,
 )
 from proxy.model.errors import AuditError, IntentError, IssuerError, TokenError
-from proxy.model.grant import Credential, HeldToken, Secret
+from proxy.model.grant import Dropped, HeldToken, Secret
 from proxy.model.identity import JobContext, Principal, Session, TrustedIssuer, UnverifiedToken, VerifiedClaims
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind
@@ -54,7 +54,11 @@ class OpenedSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeskParts:
-    """The edges, wired by `app`. `new_lock` makes a mutual exclusion of the event loop (`asyncio.Lock`)."""
+    """The edges, wired by `app`.
+
+    `new_lock` makes a mutual exclusion of the event loop (`asyncio.Lock`); `together` waits for several things at once
+    (`asyncio.gather`): ending many sessions takes as long as the slowest issuer, not as all of them.
+    """
 
     clock: Clock
     entropy: Entropy
@@ -62,6 +66,7 @@ class DeskParts:
     keys: KeySource
     minter: Minter
     new_lock: Callable[[], AbstractAsyncContextManager[object]]
+    together: Callable[..., Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,21 +237,25 @@ class SessionDesk:
             return False
         if self._own is session:
             self._own = None
-        dropped: Sequence[Credential] | None = None
         try:
-            dropped = await self._parts.minter.drop(session_id)
+            for listener in self._listeners:
+                listener(session_id)
+        finally:
+            await self._drop(session, why)
+        return True
+
+    async def _drop(self, session: Session, why: str) -> None:
+        dropped: Sequence[Dropped] | None = None
+        try:
+            dropped = await self._parts.minter.drop(session.id)
         except Exception:  # noqa: BLE001 - the session is over whatever its credentials' issuers say; the record tells
             dropped = None
         finally:
             self._parts.trail.post(_closed_record(self._now(), session, why, dropped))
-            for listener in self._listeners:
-                listener(session_id)
-        return True
 
     async def close_all(self, why: str) -> None:
         """End every session, at shutdown."""
-        for session in tuple(self._book):
-            await self.close(session.id, why)
+        await self._parts.together(*[self.close(session.id, why) for session in tuple(self._book)])
 
     async def sweep(self) -> int:
         """End the sessions whose time is up and forget tokens that expired since. Returns how many ended."""
@@ -254,8 +263,7 @@ class SessionDesk:
         self._replays.purge(now)
         self._declared = {key: held for key, held in self._declared.items() if now < held[1]}
         over = self._book.expired(now)
-        for session in over:
-            await self.close(session.id, "expired")
+        await self._parts.together(*[self.close(session.id, "expired") for session in over])
         return len(over)
 
     def _own_session(self) -> Session | Denial:
@@ -462,12 +470,10 @@ def check_declared(lines: Sequence[str]) -> tuple[str, ...]:
         raise IntentError(str(error)) from None
 
 
-def _closed_record(at: datetime, session: Session, why: str, dropped: Sequence[Credential] | None) -> AuditRecord:
+def _closed_record(at: datetime, session: Session, why: str, dropped: Sequence[Dropped] | None) -> AuditRecord:
     facts: dict[str, Fact] = {"session": session.id, "job": job_facts(session.job), "why": why}
     if dropped is None:
         facts["drop_failed"] = True
     else:
-        facts["dropped"] = [
-            {"connector": credential.connector, "credential": credential.fingerprint} for credential in dropped
-        ]
+        facts["dropped"] = dropped_facts(dropped)
     return AuditRecord(kind=Kind.SESSION_CLOSED, at=at, facts=facts)

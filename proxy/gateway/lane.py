@@ -149,7 +149,7 @@ class Exchange:
         reason, detail, keep = Reason.INTERNAL, "", False
         self._client.on_lost = self._client_lost
         try:
-            digest = await self._hold_body() if clearance.needs_digest else None
+            digest = await self._hold_body() if clearance.plan.needs_digest else None
             edits = await self._parts.guard.equip(clearance, digest, self._peer)
             self._mark("equip")
             if isinstance(edits, Denial):

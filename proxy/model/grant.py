@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final, NoReturn, Protocol
 
 REDACTED: Final = "[redacted]"
@@ -62,6 +63,25 @@ class Grant:
     key: str
 
 
+type Need = tuple[tuple[str, str], ...]
+"""What one request needs of a credential, in a connector's own words, sorted: `repository`, `permission`, ...
+
+A connector that can mint narrower than its rule says so with it; requests of the same need share one credential.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a connector will serve one request. Made before the decision is on record, and before anything is minted."""
+
+    needs_digest: bool = False
+    """Whether `apply` wants the SHA-256 of the body."""
+    need: Need = ()
+
+
+PLAIN: Final = Plan()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MintRequest:
     """All a connector learns about a job: enough to ask for a credential, nothing to decide by."""
@@ -71,6 +91,7 @@ class MintRequest:
     labels: Mapping[str, str]
     """`organization`, `pipeline`, `step`, `branch`, `build_number`, `job_id`, ...: for session names and tags."""
     tokens: Mapping[str, HeldToken]
+    need: Need = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +104,25 @@ class Credential:
     fingerprint: str
     """First 16 hex digits of the SHA-256 of the secret: names it in records without showing it."""
     expires_at: datetime | None
+
+
+class Fate(StrEnum):
+    """What becomes of a credential that is dropped."""
+
+    REVOKED = "revoked"
+    """Its issuer confirmed that it is void."""
+    EXPIRES = "expires"
+    """Its issuer cannot take it back: it is forgotten here and dies at its end."""
+    REVOKE_FAILED = "revoke-failed"
+    """Its issuer could have taken it back and did not say that it has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """A credential that nobody gets any more."""
+
+    credential: Credential
+    fate: Fate
 
 
 class BodyRewriter(Protocol):

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     CREDENTIAL_UNAVAILABLE = "credential-unavailable"
     CREDENTIAL_REFUSED = "credential-refused"
     SIGNING_UNSUPPORTED = "signing-unsupported"
+    CREDENTIAL_SCOPE = "credential-scope"
     SIGNING_SCOPE = "signing-scope"
     SIGNING_BROKEN = "signing-broken"
     CREDENTIAL_ECHO = "credential-echo"
@@ -153,6 +154,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         403, "The credential's issuer refused this job.", "Check the role's trust policy against this job's claims."
     ),
     Reason.SIGNING_UNSUPPORTED: Explanation(403, "This way of signing cannot be re-signed.", _FIX_CLIENT),
+    Reason.CREDENTIAL_SCOPE: Explanation(
+        403, "The rule's credential is not for requests like this one.", "Ask for a rule with the right credential."
+    ),
     Reason.SIGNING_SCOPE: Explanation(403, "Signature scope, host and rule do not agree.", _FIX_CLIENT),
     Reason.SIGNING_BROKEN: Explanation(
         403, "What the request signs is not what it sends.", "Sign with the placeholder keys of this job's environment."

@@ -52,6 +52,7 @@ class World:
             keys=self.keys,
             minter=RecordingMinter(),
             new_lock=asyncio.Lock,
+            together=asyncio.gather,
         )
         self.desk = SessionDesk(parts, [trusted])
         self.routes = Routes(

@@ -8,7 +8,7 @@ from typing import Any
 from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
 from proxy.model.authority import Authority
 from proxy.model.decision import Decision, Effect
-from proxy.model.grant import NO_EDITS, Edits, Grant
+from proxy.model.grant import NO_EDITS, Edits, Grant, Plan
 from proxy.model.identity import JobContext, Principal, Session
 from proxy.model.intent import BodyWanted, RequestView
 from proxy.model.reason import Reason
@@ -93,7 +93,7 @@ class FakeEngine:
             decision=Decision(effect=Effect.ALLOW, reason=Reason.ALLOWED, rule_ids=("allow",), revision="r"),
             grant=self.grant,
             stripped=frozenset(),
-            needs_digest=self.needs_digest,
+            plan=Plan(needs_digest=self.needs_digest),
         )
 
     async def equip(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from proxy.model.errors import CredentialError
-from proxy.model.grant import Credential, Edits, Grant, MintRequest, Secret
-from proxy.model.intent import RequestView
+from proxy.model.grant import Credential, Dropped, Edits, Grant, MintRequest, Need, Plan, Secret
+from proxy.model.intent import Intent, RequestView
 
 
 class RecordingMinter:
@@ -16,14 +16,15 @@ class RecordingMinter:
         self.minted: list[MintRequest] = []
         self.dropped: list[str] = []
         self.needs_digest = False
-        self.check_error: CredentialError | None = None
+        self.need: Need = ()
+        self.plan_error: CredentialError | None = None
         self.mint_error: BaseException | None = None
         self.apply_error: CredentialError | None = None
 
-    def check(self, view: RequestView, grant: Grant) -> bool:
-        if self.check_error is not None:
-            raise self.check_error
-        return self.needs_digest
+    def plan(self, view: RequestView, intent: Intent, grant: Grant) -> Plan:
+        if self.plan_error is not None:
+            raise self.plan_error
+        return Plan(needs_digest=self.needs_digest, need=self.need)
 
     async def mint(self, request: MintRequest) -> Credential:
         self.minted.append(request)
@@ -48,6 +49,6 @@ class RecordingMinter:
             watch=(token,),
         )
 
-    async def drop(self, session_id: str) -> Sequence[Credential]:
+    async def drop(self, session_id: str) -> Sequence[Dropped]:
         self.dropped.append(session_id)
         return ()

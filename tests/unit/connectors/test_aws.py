@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from proxy.connectors.aws import AwsConnector, AwsScope, session_name, session_policy, tag_value
 from proxy.connectors.parts import ConnectorParts
 from proxy.demo.tls import StageRoot
+from proxy.intents.fallback import decode as read
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
 from proxy.model.grant import Credential, Edits, Grant, HeldToken, MintRequest, Secret
@@ -80,7 +81,7 @@ class Setting:
     def send(self, credential: Credential, view: RequestView, body: bytes = b"", **given: Any) -> tuple[int, bytes]:
         """Apply, and let AWS judge what came of it."""
         view = replace(view, body_length=len(body))
-        wanted = self.connector.check(view, scope(**given))
+        wanted = self.connector.plan(view, read(view), scope(**given)).needs_digest
         digest = sha256(body).hexdigest() if wanted else None
         return self.sts.answer(wire(view, self.connector.apply(view, scope(**given), credential, digest), body))
 
@@ -405,7 +406,7 @@ PRIVATE = "minio.corp.test"
 def test_host_signature_and_rule_must_agree(asked: RequestView, given: dict[str, Any], said: str) -> None:
     """Where they differ nothing is signed (B06); what hands out credentials needs its actions in the rule (B07)."""
     with pytest.raises(CredentialError) as caught:
-        connector().check(asked, scope(**given))
+        connector().plan(asked, read(asked), scope(**given))
     assert said in str(caught.value)
     assert caught.value.reason is Reason.SIGNING_SCOPE
     with pytest.raises(CredentialError, match=re.escape(said)):
@@ -416,7 +417,7 @@ def test_s3_express_is_refused_by_name() -> None:
     """Its sessions are another protocol."""
     host = "b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com"
     with pytest.raises(CredentialError, match="directory buckets") as caught:
-        connector().check(view(host), scope(region="us-east-1"))
+        connector().plan(view(host), read(view(host)), scope(region="us-east-1"))
     assert caught.value.reason is Reason.SIGNING_UNSUPPORTED
 
 
@@ -467,7 +468,7 @@ def test_a_body_that_was_not_read_is_not_signed() -> None:
         headers=(),
         body_length=5,
     )
-    assert connector().check(asked, scope()) is True
+    assert connector().plan(asked, read(asked), scope()).needs_digest
     with pytest.raises(CredentialError) as caught:
         connector().apply(asked, scope(), CREDENTIAL, None)
     assert caught.value.reason is Reason.INTERNAL

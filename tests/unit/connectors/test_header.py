@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from proxy.connectors.header import HeaderConnector, HeaderScope
 from proxy.connectors.parts import ConnectorParts, fingerprint
+from proxy.intents.fallback import decode as read
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
-from proxy.model.grant import Credential, Edits, Grant, MintRequest
+from proxy.model.grant import PLAIN, Credential, Edits, Grant, MintRequest
 from proxy.model.intent import RequestView
 from proxy.outbound import Answer, Call
 from tests.fakes.clock import FixedClock
@@ -75,7 +76,7 @@ async def test_each_scheme_composes_its_value(
     assert shown(edits) == {field: value}
     assert {each.reveal() for each in edits.watch} == watched
     assert edits.query is None
-    assert CONNECTOR.check(VIEW, chosen) is False
+    assert CONNECTOR.plan(VIEW, read(VIEW), chosen) == PLAIN
     assert PLANTED not in f"{edits!r}{credential!r}"
     assert PAIR not in f"{edits!r}{credential!r}"
 

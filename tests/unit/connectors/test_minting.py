@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -16,8 +16,8 @@ from proxy.connectors.minting import CredentialMinter
 from proxy.connectors.parts import ScopeModel
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError, JobgateError
-from proxy.model.grant import Credential, Edits, Grant, MintRequest, Secret
-from proxy.model.intent import RequestView
+from proxy.model.grant import Credential, Dropped, Edits, Fate, Grant, MintRequest, Need, Plan, Secret
+from proxy.model.intent import EffectClass, Intent, RequestView, Resource
 from proxy.model.reason import Reason
 from tests.fakes.clock import FixedClock
 
@@ -25,6 +25,15 @@ NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 VIEW = RequestView(
     method="GET", scheme="https", authority=Authority("a.test", 443), path="/", query=None, headers=(), body_length=0
+)
+
+
+INTENT = Intent(
+    protocol="http",
+    action="GET",
+    resource=Resource(type="url", id="a.test/"),
+    effect=EffectClass.READ,
+    exact=False,
 )
 
 
@@ -45,8 +54,8 @@ class CountingConnector:
         self.fault: BaseException | None = None
         self.life: timedelta | None = HOUR
 
-    def check(self, view: RequestView, scope: CountingScope) -> bool:
-        return scope.label == "digest"
+    def plan(self, view: RequestView, intent: Intent, scope: CountingScope) -> Plan:
+        return Plan(needs_digest=scope.label == "digest", need=(("action", intent.action),))
 
     async def mint(self, request: MintRequest, scope: CountingScope) -> Credential:
         self.calls.append(request)
@@ -66,12 +75,31 @@ class CountingConnector:
         return Edits(put=(("x-token", credential.secrets["token"]), ("x-digest", str(body_digest))))
 
 
+class RevokingConnector(CountingConnector):
+    """As its parent, and takes back what it gave: waits at `revoke_gate`, fails with `revoke_fault`."""
+
+    def __init__(self, clock: FixedClock) -> None:
+        super().__init__(clock)
+        self.revoked: list[str] = []
+        self.revoke_gate: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
+        self.revoke_fault: Exception | None = None
+        self.can = True
+
+    async def revoke(self, credential: Credential, scope: CountingScope) -> bool:
+        await self.revoke_gate()
+        if self.revoke_fault is not None:
+            raise self.revoke_fault
+        if self.can:
+            self.revoked.append(credential.secrets["token"].reveal())
+        return self.can
+
+
 class Setting:
     """A minter over one counting connector and a clock that is moved by hand."""
 
-    def __init__(self, maximum: int = 100) -> None:
+    def __init__(self, maximum: int = 100, connector: type[CountingConnector] = CountingConnector) -> None:
         self.clock = FixedClock(NOW)
-        self.connector = CountingConnector(self.clock)
+        self.connector = connector(self.clock)
         self.minter = CredentialMinter({"counting": self.connector}, self.clock, maximum)
 
     async def mint(self, session: str = "s1", key: str = "g1", lifetime: timedelta = HOUR) -> Credential:
@@ -90,8 +118,13 @@ def grant(key: str = "g1", lifetime: timedelta = HOUR, connector: str = "countin
     return Grant(connector=connector, scope=scope, lifetime=lifetime, key=key)
 
 
-def ask(session: str = "s1", key: str = "g1", lifetime: timedelta = HOUR, **scope: Any) -> MintRequest:
-    return MintRequest(grant=grant(key, lifetime, **scope), session_id=session, labels={}, tokens={})
+def ask(session: str = "s1", key: str = "g1", lifetime: timedelta = HOUR, need: Need = (), **scope: Any) -> MintRequest:
+    return MintRequest(grant=grant(key, lifetime, **scope), session_id=session, labels={}, tokens={}, need=need)
+
+
+def texts_of(dropped: Sequence[Dropped]) -> dict[str, Fate]:
+    """What became of each secret."""
+    return {each.credential.secrets["token"].reveal(): each.fate for each in dropped}
 
 
 async def test_a_storm_of_requests_is_one_mint() -> None:
@@ -259,7 +292,7 @@ async def test_dropping_forgets_one_session_only() -> None:
     setting = Setting()
     await asyncio.gather(setting.mint("s1", "g1"), setting.mint("s1", "g2"), setting.mint("s2", "g1"))
     dropped = await setting.minter.drop("s1")
-    assert {each.secrets["token"].reveal().rpartition("|")[0] for each in dropped} == {"s1|g1", "s1|g2"}
+    assert texts_of(dropped) == {"s1|g1|1": Fate.EXPIRES, "s1|g2|2": Fate.EXPIRES}
     assert list(await setting.minter.drop("s1")) == []
     assert len(setting.connector.calls) == 3
     await setting.mint("s2", "g1")
@@ -300,6 +333,87 @@ async def test_a_mint_that_outlives_its_session_is_thrown_away() -> None:
     assert list(await setting.minter.drop("s1")) == []
 
 
+class RevokingSetting(Setting):
+    """A minter whose connector can revoke."""
+
+    connector: RevokingConnector
+
+    def __init__(self) -> None:
+        super().__init__(connector=RevokingConnector)
+
+
+async def test_requests_of_another_need_get_another_credential() -> None:
+    """A narrower credential is minted for each need, and shared by the requests that have the same."""
+    setting = Setting()
+    pull, push = (("access", "pull"),), (("access", "push"),)
+    minted = [(await setting.minter.mint(ask(need=need))).fingerprint for need in (pull, push, pull, ())]
+    assert minted == ["0000000000000001", "0000000000000002", "0000000000000001", "0000000000000003"]
+    assert [request.need for request in setting.connector.calls] == [pull, push, ()]
+
+
+async def test_what_can_be_revoked_is_revoked_at_the_end() -> None:
+    """Every credential that may still live, also those that were replaced, is taken back; expired ones are not."""
+    setting = RevokingSetting()
+    await setting.mint("s1", "old")
+    setting.clock.advance(timedelta(minutes=56))
+    await setting.mint("s1", "old")
+    await setting.settle()
+    await setting.mint("s1", "other")
+    assert texts_of(await setting.minter.drop("s1")) == {
+        "s1|old|1": Fate.REVOKED,
+        "s1|old|2": Fate.REVOKED,
+        "s1|other|3": Fate.REVOKED,
+    }
+    assert sorted(setting.connector.revoked) == ["s1|old|1", "s1|old|2", "s1|other|3"]
+    await setting.mint("s2", "old")
+    setting.clock.advance(HOUR)
+    assert list(await setting.minter.drop("s2")) == []
+
+
+@pytest.mark.parametrize("fault", [CredentialError("down"), RuntimeError("bug"), TimeoutError()])
+async def test_a_failed_revocation_is_told(fault: Exception) -> None:
+    """The credential is forgotten all the same, and the report says that its issuer did not take it back."""
+    setting = RevokingSetting()
+    setting.connector.revoke_fault = fault
+    await setting.mint()
+    assert texts_of(await setting.minter.drop("s1")) == {"s1|g1|1": Fate.REVOKE_FAILED}
+    assert list(await setting.minter.drop("s1")) == []
+
+
+async def test_an_issuer_that_cannot_revoke_this_one_says_so() -> None:
+    """What cannot be taken back can only expire."""
+    setting = RevokingSetting()
+    setting.connector.can = False
+    await setting.mint()
+    assert texts_of(await setting.minter.drop("s1")) == {"s1|g1|1": Fate.EXPIRES}
+
+
+async def test_a_revocation_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ending a session does not wait for ever."""
+    monkeypatch.setattr(minting, "_REVOKE_TIME", 0.01)
+    setting = RevokingSetting()
+    setting.connector.revoke_gate = asyncio.Event().wait
+    await setting.mint()
+    assert texts_of(await setting.minter.drop("s1")) == {"s1|g1|1": Fate.REVOKE_FAILED}
+
+
+async def test_what_is_minted_during_the_end_is_revoked_too() -> None:
+    """A mint that can be taken back is waited for, its requester is refused, and it is revoked when it arrives."""
+    setting = RevokingSetting()
+    opened = asyncio.Event()
+    setting.connector.gate = opened.wait
+    waiting = asyncio.ensure_future(setting.mint())
+    await setting.settle()
+    dropping = asyncio.ensure_future(setting.minter.drop("s1"))
+    await setting.settle()
+    opened.set()
+    assert texts_of(await dropping) == {"s1|g1|1": Fate.REVOKED}
+    with pytest.raises(CredentialError) as caught:
+        await waiting
+    assert caught.value.reason is Reason.SESSION_EXPIRED
+    assert setting.connector.revoked == ["s1|g1|1"]
+
+
 async def test_the_number_of_held_credentials_is_bounded() -> None:
     """When all places are taken a new session is refused; what has expired makes room."""
     setting = Setting(maximum=2)
@@ -312,7 +426,7 @@ async def test_the_number_of_held_credentials_is_bounded() -> None:
 
 
 async def test_unknown_connectors_and_scopes_are_refused() -> None:
-    """A grant that no connector can serve is a refusal, for check, mint and apply alike."""
+    """A grant that no connector can serve is a refusal, for plan, mint and apply alike."""
     setting = Setting()
     unknown = MintRequest(grant=grant(connector="none"), session_id="s", labels={}, tokens={})
     with pytest.raises(CredentialError, match="no connector is called none"):
@@ -320,14 +434,15 @@ async def test_unknown_connectors_and_scopes_are_refused() -> None:
     with pytest.raises(CredentialError, match="not valid"):
         await setting.minter.mint(ask(surprise=1))
     with pytest.raises(CredentialError):
-        setting.minter.check(VIEW, grant(connector="none"))
+        setting.minter.plan(VIEW, INTENT, grant(connector="none"))
 
 
-async def test_check_and_apply_reach_the_connector_with_its_scope() -> None:
+async def test_plan_and_apply_reach_the_connector_with_its_scope() -> None:
     """The scope is validated once per grant and handed on; the digest too."""
     setting = Setting()
-    assert setting.minter.check(VIEW, grant("a", label="digest")) is True
-    assert setting.minter.check(VIEW, grant("b", label="other")) is False
+    need = (("action", "GET"),)
+    assert setting.minter.plan(VIEW, INTENT, grant("a", label="digest")) == Plan(needs_digest=True, need=need)
+    assert setting.minter.plan(VIEW, INTENT, grant("b", label="other")) == Plan(need=need)
     edits = setting.minter.apply(VIEW, grant("b", label="other"), await setting.mint(), "abc")
     assert edits.put[1] == ("x-digest", "abc")
 

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from proxy.connectors.parts import ConnectorParts
 from proxy.connectors.token_exchange import TokenExchangeConnector, TokenExchangeScope
 from proxy.demo.tls import StageRoot
+from proxy.intents.fallback import decode as read
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
-from proxy.model.grant import Credential, Grant, HeldToken, MintRequest, Secret
+from proxy.model.grant import PLAIN, Credential, Grant, HeldToken, MintRequest, Secret
 from proxy.model.intent import RequestView
 from proxy.model.reason import Reason
 from proxy.outbound import Outbound
@@ -87,7 +88,7 @@ async def test_a_token_is_exchanged_for_a_bearer_token(endpoint: TokenEndpoint, 
     )
     made = connector(endpoint, tmp_path)
     edits = made.apply(view, scope(), credential, None)
-    assert made.check(view, scope()) is False
+    assert made.plan(view, read(view), scope()) == PLAIN
     assert edits.remove == {"authorization"}
     name, value = edits.put[0]
     assert name == "authorization"

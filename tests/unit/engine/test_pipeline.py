@@ -177,6 +177,16 @@ async def test_allowed_with_credential() -> None:
     assert path.minter.minted[0].labels["pipeline"] == "web"
 
 
+async def test_what_a_request_needs_is_asked_for_and_recorded() -> None:
+    """The connector's plan reaches its mint, and the record says how narrow the credential is."""
+    path = Path()
+    path.minter.need = (("repository", "shop"),)
+    await path.engine.equip(await admitted(path, view("api.example")), None)
+
+    assert path.minter.minted[0].need == (("repository", "shop"),)
+    assert path.trail.records[1].facts["need"] == {"repository": "shop"}
+
+
 async def test_a_forgotten_session_is_recorded_anew() -> None:
     """After a session's memory is dropped its next credential is put on record again."""
     path = Path()
@@ -264,7 +274,7 @@ async def test_a_push_is_refused_in_gits_words() -> None:
 async def test_unsignable_is_denied_before_minting() -> None:
     """A request that can never carry the credential is denied, with the connector's reason and words."""
     path = Path()
-    path.minter.check_error = CredentialError("chunk signatures", Reason.SIGNING_UNSUPPORTED)
+    path.minter.plan_error = CredentialError("chunk signatures", Reason.SIGNING_UNSUPPORTED)
 
     denial = await denied(path, view("api.example"))
 
@@ -278,7 +288,7 @@ async def test_a_connector_may_ask_for_the_body_digest() -> None:
     path = Path()
     path.minter.needs_digest = True
 
-    assert (await admitted(path, view("api.example", "POST"))).needs_digest
+    assert (await admitted(path, view("api.example", "POST"))).plan.needs_digest
 
 
 @pytest.mark.parametrize(

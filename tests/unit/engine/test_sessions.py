@@ -11,7 +11,7 @@ import pytest
 from proxy.engine.seam import Denial, Peer, Presented
 from proxy.engine.sessions import DeskLimits, DeskParts, OpenedSession, SessionDesk, check_declared
 from proxy.model.errors import AuditError, ConfigError, IntentError, IssuerError
-from proxy.model.grant import Credential, Secret
+from proxy.model.grant import Credential, Dropped, Fate, Secret
 from proxy.model.identity import JobContext, Session, TrustedIssuer, UnverifiedToken
 from proxy.model.reason import Reason
 from proxy.model.record import Kind
@@ -39,11 +39,13 @@ class DroppingMinter(RecordingMinter):
         super().__init__()
         self.drop_error: BaseException | None = None
 
-    async def drop(self, session_id: str) -> Sequence[Credential]:
+    async def drop(self, session_id: str) -> Sequence[Dropped]:
         await super().drop(session_id)
         if self.drop_error is not None:
             raise self.drop_error
-        return [Credential(connector="aws", secrets={}, facts={}, fingerprint="f" * 16, expires_at=None)]
+        credential = Credential(connector="aws", secrets={}, facts={}, fingerprint="f" * 16, expires_at=NOW)
+        endless = replace(credential, connector="header", expires_at=None)
+        return [Dropped(credential=credential, fate=Fate.REVOKED), Dropped(credential=endless, fate=Fate.EXPIRES)]
 
 
 class Bench:
@@ -63,6 +65,7 @@ class Bench:
             keys=self.keys,
             minter=self.minter,
             new_lock=asyncio.Lock,
+            together=asyncio.gather,
         )
         self.desk = SessionDesk(parts, issuers or (TRUSTED,), limits)
 
@@ -291,7 +294,10 @@ async def test_ending_a_session_drops_its_credentials() -> None:
 
     assert bench.minter.dropped == [opened.session.id]
     (facts,) = bench.facts(Kind.SESSION_CLOSED)
-    assert facts["dropped"] == [{"connector": "aws", "credential": "f" * 16}]
+    assert facts["dropped"] == [
+        {"connector": "aws", "credential": "f" * 16, "fate": "revoked", "expires_at": NOW.isoformat()},
+        {"connector": "header", "credential": "f" * 16, "fate": "expires", "expires_at": None},
+    ]
     assert bench.desk.find_owner(opened.secret) is None
 
 
