@@ -37,6 +37,7 @@ from proxy.connectors.sigv4 import (
     strip_presigned,
     verify,
 )
+from proxy.connectors.subjects import take_token
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
 from proxy.model.grant import Credential, Edits, MintRequest, Plan, Secret
@@ -206,16 +207,7 @@ class AwsConnector:
         )
 
     def _by_token(self, request: MintRequest, scope: AwsScope, form: Mapping[str, str]) -> Call:
-        held = request.tokens.get(scope.audience)
-        if held is None:
-            raise CredentialError(
-                f"the session holds no token for the audience {scope.audience}; hand one over when opening it",
-                Reason.CREDENTIAL_REFUSED,
-            )
-        if held.expires_at <= self._parts.clock.now():
-            raise CredentialError(
-                f"the session's token for {scope.audience} has expired; open a new session", Reason.CREDENTIAL_REFUSED
-            )
+        held = take_token(request, scope.audience, self._parts)
         body = urlencode(
             {"Action": "AssumeRoleWithWebIdentity", **form, "WebIdentityToken": held.token.reveal()}
         ).encode()
