@@ -22,6 +22,7 @@ from pydantic.json_schema import SkipJsonSchema
 from proxy.connectors import sts_answers
 from proxy.connectors.aws_chunks import ChunkResigner
 from proxy.connectors.aws_hosts import Endpoint, find_endpoint
+from proxy.connectors.aws_own import AwsCall, aws_host, call_as_sidecar, clock_offset
 from proxy.connectors.aws_policy import POLICY_LIMIT, check_action, read_lines, write_policy
 from proxy.connectors.parts import ConnectorParts, ScopeModel, fingerprint, recordable
 from proxy.connectors.placeholders import AWS_KEY, AWS_SECRET
@@ -38,9 +39,8 @@ from proxy.connectors.sigv4 import (
     verify,
 )
 from proxy.connectors.subjects import take_token
-from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
-from proxy.model.grant import Credential, Edits, MintRequest, Plan, Secret
+from proxy.model.grant import Credential, Edits, MintRequest, Plan
 from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason
 from proxy.outbound import Call, OutboundError
@@ -55,7 +55,6 @@ _NAME: Final = ("pipeline", "build_number", "job_id")
 _PRIVILEGED: Final = frozenset(
     {"sts", "iam", "organizations", "sso", "sso-oauth", "awsssoportal", "identitystore", "signin"}
 )
-_PARTITIONS: Final = {"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn"}
 
 
 class AwsScope(ScopeModel):
@@ -178,11 +177,8 @@ class AwsConnector:
             if len(policy) > POLICY_LIMIT:
                 raise CredentialError("the session policy is too long and is never dropped", Reason.CREDENTIAL_REFUSED)
             form["Policy"] = policy
-        if scope.source == "web-identity":
-            call = self._by_token(request, scope, form)
-        else:
-            call = await self._by_sidecar(request, scope, form)
-        return self._read(await self._ask(call), scope)
+        make = self._by_token if scope.source == "web-identity" else self._by_sidecar
+        return await self._ask(make(request, scope, form), scope)
 
     def apply(self, view: RequestView, scope: AwsScope, credential: Credential, body_digest: str | None) -> Edits:
         """Sign `view` again. Pre-signed URLs become header-signed requests."""
@@ -195,7 +191,8 @@ class AwsConnector:
         inbound = read_inbound(view)
         presigned = inbound is not None and inbound.presigned
         query = strip_presigned(view.query) if presigned else view.query
-        what = Scope(region=target.region, service=target.service, payload=payload, at=self._parts.clock.now())
+        at = self._parts.clock.now() + timedelta(seconds=int(credential.facts.get("clock_offset", "0")))
+        what = Scope(region=target.region, service=target.service, payload=payload, at=at)
         watch = (credential.secrets["secret_key"],) if token is None else (credential.secrets["secret_key"], token)
         put = sign(view, query, keys, what)
         return Edits(
@@ -213,7 +210,7 @@ class AwsConnector:
         ).encode()
         return Call(method="POST", url=f"https://{_sts_host(scope)}/", headers=_FORM, body=body)
 
-    async def _by_sidecar(self, request: MintRequest, scope: AwsScope, form: Mapping[str, str]) -> Call:
+    def _by_sidecar(self, request: MintRequest, scope: AwsScope, form: Mapping[str, str]) -> AwsCall:
         fields = {"Action": "AssumeRole", **form}
         if scope.external_id is not None:
             fields["ExternalId"] = scope.external_id
@@ -221,49 +218,42 @@ class AwsConnector:
         for number, (name, value) in enumerate(labels, 1):
             fields[f"Tags.member.{number}.Key"] = name
             fields[f"Tags.member.{number}.Value"] = tag_value(value)
-        body = urlencode(fields).encode()
         host = _sts_host(scope)
-        view = RequestView(
-            method="POST",
-            scheme="https",
-            authority=Authority(host, 443),
-            path="/",
-            query=None,
-            headers=tuple(_FORM.items()),
-            body_length=len(body),
-        )
-        what = Scope(
-            region=host.split(".")[1], service="sts", payload=sha256(body).hexdigest(), at=self._parts.clock.now()
-        )
-        own = await asyncio.to_thread(_own_keys)
-        return Call(
-            method="POST", url=f"https://{host}/", headers={**_FORM, **dict(sign(view, None, own, what))}, body=body
+        return AwsCall(
+            service="sts", region=host.split(".")[1], host=host, headers=_FORM, body=urlencode(fields).encode()
         )
 
-    async def _ask(self, call: Call) -> sts_answers.Issued:
+    async def _ask(self, call: Call | AwsCall, scope: AwsScope) -> Credential:
         """Call STS, once more when it says that it could not reach the issuer or is overloaded."""
         for attempt in (1, 2):
+            asked_at = self._parts.clock.now()
             try:
-                answer = await self._parts.caller.call(call)
+                if isinstance(call, Call):
+                    answer = await self._parts.caller.call(call)
+                else:
+                    answer = await call_as_sidecar(self._parts, call)
             except OutboundError as error:
                 raise CredentialError(f"STS: {error}") from None
             fault = sts_answers.find_fault(answer)
             if fault is None:
-                return sts_answers.read_credentials(answer)
+                return self._read(sts_answers.read_credentials(answer), clock_offset(answer, asked_at), scope)
             if attempt == 2 or not fault.is_temporary:
                 raise CredentialError(f"STS: {fault.code}", fault.reason)
             await asyncio.sleep(0.2)
         raise CredentialError("STS did not answer")  # pragma: no cover - the loop returns or raises
 
-    def _read(self, issued: sts_answers.Issued, scope: AwsScope) -> Credential:
-        if issued.expires_at <= self._parts.clock.now():
+    def _read(self, issued: sts_answers.Issued, offset: timedelta, scope: AwsScope) -> Credential:
+        expires_at = issued.expires_at - offset  # by our clock, as everything here is
+        if expires_at <= self._parts.clock.now():
             raise CredentialError("STS gave a credential that has already expired")
+        facts = {"access_key": issued.access_key, "role": scope.role, "source": scope.source}
+        ahead = f"{offset.total_seconds():.0f}" if offset else None
         return Credential(
             connector=self.name,
             secrets={"secret_key": issued.secret_key, "session_token": issued.session_token},
-            facts=recordable({"access_key": issued.access_key, "role": scope.role, "source": scope.source}),
+            facts=recordable({**facts, "clock_offset": ahead}),
             fingerprint=fingerprint(issued.secret_key.reveal()),
-            expires_at=issued.expires_at,
+            expires_at=expires_at,
         )
 
 
@@ -292,7 +282,7 @@ def tag_value(value: str) -> str:
 def _sts_host(scope: AwsScope) -> str:
     partition = scope.role.split(":")[1]
     region = scope.region or {"aws": "us-east-1", "aws-us-gov": "us-gov-west-1"}.get(partition, "cn-north-1")
-    return f"sts.{region}.{_PARTITIONS[partition]}"
+    return aws_host("sts", region, partition)
 
 
 def _find_target(view: RequestView, scope: AwsScope) -> _Target:
@@ -346,22 +336,3 @@ def _declared_endpoint(scope: AwsScope) -> Endpoint:
 
 def _disagree(why: str) -> CredentialError:
     return CredentialError(why, Reason.SIGNING_SCOPE)
-
-
-def _own_keys() -> Keys:
-    """Return the sidecar's own credentials, from wherever botocore's provider chain finds them. Blocks."""
-    try:
-        import botocore.session  # noqa: PLC0415 - heavy, optional, and needed by this one source
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
-    except ImportError:
-        raise CredentialError("`source: sidecar` needs the extra: pip install 'jobgate[aws]'") from None
-    try:
-        session: Any = botocore.session.Session  # untyped
-        found = session().get_credentials()
-        frozen = None if found is None else found.get_frozen_credentials()
-    except BotoCoreError as error:
-        raise CredentialError(f"the sidecar's own AWS credentials cannot be had: {type(error).__name__}") from None
-    if frozen is None:
-        raise CredentialError("the sidecar has no AWS credentials of its own")
-    token = None if frozen.token is None else Secret(frozen.token)
-    return Keys(frozen.access_key, Secret(frozen.secret_key), token)

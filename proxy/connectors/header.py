@@ -59,7 +59,7 @@ class HeaderConnector:
 
     async def mint(self, request: MintRequest, scope: HeaderScope) -> Credential:
         """Read the secret. Raises CredentialError."""
-        secret = await read_secret(scope.source)
+        secret = await read_secret(scope.source, self._parts)
         now = self._parts.clock.now()
         return Credential(
             connector=self.name,

@@ -6,18 +6,26 @@ A secret is one line of visible ASCII. What else a source gives is refused, beca
 import asyncio
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, Final, Self
 
 from pydantic import Field, model_validator
 
-from proxy.connectors.parts import ScopeModel
+from proxy.connectors.answers import read_object
+from proxy.connectors.aws_own import AwsCall, aws_host, call_as_sidecar
+from proxy.connectors.parts import ConnectorParts, ScopeModel
 from proxy.model.errors import CredentialError
 from proxy.model.grant import Secret
+from proxy.outbound import OutboundError
 
 _LIMIT: Final = 64 * 1024
 _COMMAND_TIME: Final = 5.0
+_CODE: Final = re.compile("[A-Za-z]{1,64}")
+# JSON 1.1 operations (AWS API References of Secrets Manager and Systems Manager).
+_TARGETS: Final = {"secretsmanager": "secretsmanager.GetSecretValue", "ssm": "AmazonSSM.GetParameter"}
+_REGION: Final = r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$"
 # What a command gets of our environment: enough to run, nothing to steal.
 _PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 
@@ -26,7 +34,7 @@ class AwsSecret(ScopeModel):
     """A secret in AWS Secrets Manager, read with the sidecar's own role."""
 
     id: str = Field(min_length=1, description="Name or ARN of the secret.")
-    region: str = Field(description="Region of the secret.")
+    region: str = Field(pattern=_REGION, description="Region of the secret.")
     key: str | None = Field(None, description="Key within a JSON secret.")
 
 
@@ -34,7 +42,7 @@ class AwsParameter(ScopeModel):
     """A SecureString in AWS SSM Parameter Store, read with the sidecar's own role."""
 
     name: str = Field(min_length=1, description="Name of the parameter.")
-    region: str = Field(description="Region of the parameter.")
+    region: str = Field(pattern=_REGION, description="Region of the parameter.")
 
 
 class SecretSource(ScopeModel):
@@ -61,16 +69,16 @@ class SecretSource(ScopeModel):
         return self
 
 
-async def read_secret(source: SecretSource) -> Secret:
+async def read_secret(source: SecretSource, parts: ConnectorParts) -> Secret:
     """Return the secret. Raises CredentialError that names the source, never its content."""
     if source.file is not None:
         return _one_line(await asyncio.to_thread(_read_file, Path(source.file)), f"the file {source.file}")
     if source.command is not None:
         return _one_line(await _run(source.command), f"the command {source.command[0]}")
     if source.aws_secret is not None:
-        return _one_line(await asyncio.to_thread(_read_aws_secret, source.aws_secret), "the AWS secret")
+        return _one_line(await _read_aws_secret(source.aws_secret, parts), "the AWS secret")
     assert source.aws_parameter is not None  # noqa: S101 - the schema wants exactly one
-    return _one_line(await asyncio.to_thread(_read_aws_parameter, source.aws_parameter), "the AWS parameter")
+    return _one_line(await _read_aws_parameter(source.aws_parameter, parts), "the AWS parameter")
 
 
 def _read_file(path: Path) -> bytes:
@@ -125,8 +133,8 @@ async def _read_all(stream: asyncio.StreamReader) -> bytes:
     return bytes(output)
 
 
-def _read_aws_secret(source: AwsSecret) -> bytes:
-    answer = _call_aws("secretsmanager", source.region, "get_secret_value", SecretId=source.id)
+async def _read_aws_secret(source: AwsSecret, parts: ConnectorParts) -> bytes:
+    answer = await _call_aws(parts, "secretsmanager", source.region, {"SecretId": source.id})
     text = answer.get("SecretString")
     if source.key is None:
         return str(text or "").encode()
@@ -139,29 +147,33 @@ def _read_aws_secret(source: AwsSecret) -> bytes:
     return value.encode()
 
 
-def _read_aws_parameter(source: AwsParameter) -> bytes:
-    answer = _call_aws("ssm", source.region, "get_parameter", Name=source.name, WithDecryption=True)
-    return str(answer.get("Parameter", {}).get("Value") or "").encode()
+async def _read_aws_parameter(source: AwsParameter, parts: ConnectorParts) -> bytes:
+    answer = await _call_aws(parts, "ssm", source.region, {"Name": source.name, "WithDecryption": True})
+    parameter = answer.get("Parameter")
+    return str((isinstance(parameter, dict) and parameter.get("Value")) or "").encode()
 
 
-def _call_aws(service: str, region: str, operation: str, **arguments: Any) -> dict[str, Any]:
+async def _call_aws(parts: ConnectorParts, service: str, region: str, asked: dict[str, object]) -> dict[str, Any]:
+    headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": _TARGETS[service]}
+    call = AwsCall(
+        service=service,
+        region=region,
+        host=aws_host(service, region),
+        headers=headers,
+        body=json.dumps(asked).encode(),
+    )
     try:
-        import botocore.session  # noqa: PLC0415 - heavy, optional, and needed by these sources alone
-        from botocore.config import Config  # noqa: PLC0415
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-    except ImportError:
-        raise CredentialError("AWS secrets need the extra: pip install 'jobgate[aws]'") from None
-    configure: Any = Config  # untyped
-    limits = configure(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1})
-    try:
-        session: Any = botocore.session.Session  # untyped
-        client = session().create_client(service, region_name=region, config=limits)
-        answer: dict[str, Any] = getattr(client, operation)(**arguments)
-    except ClientError as error:
-        raise CredentialError(f"AWS {service}: {error.response['Error']['Code']}") from None
-    except BotoCoreError as error:
-        raise CredentialError(f"AWS {service}: {type(error).__name__}") from None
-    return answer
+        answer = await call_as_sidecar(parts, call)
+    except OutboundError as error:
+        raise CredentialError(f"AWS {service}: {error}") from None
+    found = read_object(answer.body)
+    if answer.status != 200:
+        code = str((found or {}).get("__type")).rpartition("#")[2]
+        named = code if _CODE.fullmatch(code) and found else f"status {answer.status}"
+        raise CredentialError(f"AWS {service}: {named}")
+    if found is None:
+        raise CredentialError(f"AWS {service}: the answer is no JSON object")
+    return found
 
 
 def _one_line(content: bytes, where: str) -> Secret:

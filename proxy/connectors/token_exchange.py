@@ -92,7 +92,7 @@ class TokenExchangeConnector:
             "accept": "application/json",
         }
         if scope.client is not None:
-            await _identify(scope.client, form, headers)
+            await _identify(scope.client, form, headers, self._parts)
         call = Call(method="POST", url=scope.endpoint, headers=headers, body=urlencode(form).encode())
         answer = await ask(self._parts.caller, call, _WHO)
         return self._read(answer, request, scope)
@@ -126,8 +126,10 @@ class TokenExchangeConnector:
         )
 
 
-async def _identify(client: ClientAuth, form: list[tuple[str, str]], headers: dict[str, str | Secret]) -> None:
-    secret = await read_secret(client.secret)
+async def _identify(
+    client: ClientAuth, form: list[tuple[str, str]], headers: dict[str, str | Secret], parts: ConnectorParts
+) -> None:
+    secret = await read_secret(client.secret, parts)
     if client.method == "post":
         form += [("client_id", client.id), ("client_secret", secret.reveal())]
         return

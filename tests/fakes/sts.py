@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
@@ -58,6 +59,8 @@ class StrictSts:
     instead: list[bytes] = field(default_factory=list)
     asked: list[dict[str, str]] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
+    held: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    """What Secrets Manager and Parameter Store answer, by the id or name that is asked for."""
     port: int = 0
 
     @contextlib.asynccontextmanager
@@ -89,7 +92,8 @@ class StrictSts:
         if self.instead:
             return self.instead.pop(0)
         head = (
-            f"HTTP/1.1 {status} X\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            f"HTTP/1.1 {status} X\r\nDate: {format_datetime(self.clock.now(), usegmt=True)}\r\n"
+            f"Content-Type: text/xml\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         return head.encode() + body
 
@@ -99,6 +103,8 @@ class StrictSts:
         try:
             if host.startswith("sts."):
                 return 200, self._sts(wire, host).encode()
+            if host.startswith(("secretsmanager.", "ssm.")):
+                return self._secret(wire, host)
             return 200, self._s3(wire, host)
         except RefusedError as refused:
             text = (
@@ -129,9 +135,25 @@ class StrictSts:
             case _:
                 raise RefusedError(400, "InvalidAction", str(form.get("Action")))
 
+    def _secret(self, wire: Wire, host: str) -> tuple[int, bytes]:
+        self._signed(wire, host)
+        asked = json.loads(wire.body)
+        target, names = {
+            "ssm": (b"AmazonSSM.GetParameter", {"Name", "WithDecryption"}),
+            "secretsmanager": (b"secretsmanager.GetSecretValue", {"SecretId"}),
+        }[host.split(".", maxsplit=1)[0]]
+        if (wire.method, wire.values(b"x-amz-target"), set(asked)) != (b"POST", [target], names):
+            raise RefusedError(400, "SerializationException", "not that operation's shape")
+        if wire.values(b"content-type") != [b"application/x-amz-json-1.1"]:
+            raise RefusedError(404, "UnknownOperationException", "not JSON 1.1")
+        if asked.get("WithDecryption", True) is not True:
+            raise RefusedError(400, "ValidationException", "it is a SecureString")
+        status, body = self.held[asked.get("SecretId") or asked["Name"]]
+        return status, json.dumps(body).encode()
+
     def _signed(self, wire: Wire, host: str) -> Verified:
         signer = self.verifier.verify(wire, self.clock.now())
-        if (signer.service, signer.region) != ("sts", host.split(".")[1]):
+        if (signer.service, signer.region) != tuple(host.split(".")[:2]):
             raise RefusedError(403, "SignatureDoesNotMatch", "signed for another service or region")
         return signer
 

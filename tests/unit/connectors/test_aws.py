@@ -50,7 +50,7 @@ class Setting:
 
     def __init__(self, folder: Path) -> None:
         self.clock = FixedClock(NOW)
-        self.sts = StrictSts(self.clock)
+        self.sts = StrictSts(FixedClock(NOW))
         self.sts.issuers[ISSUER] = KEY.public_key()
         self.sts.roles[ROLE] = Role(issuer=ISSUER, claims={"pipeline_slug": "payments"}, longest=7200)
         self.sts.verifier.keys["AKIAOWN"] = IssuedKey(
@@ -363,6 +363,28 @@ async def test_a_sidecar_without_keys_says_so(
     monkeypatch.setitem(sys.modules, "botocore.session", None)
     assert "pip install 'jobgate[aws]'" in (await setting.refusal(**SIDECAR))[0]
     assert setting.sts.asked == []
+
+
+@pytest.mark.usefixtures("own_keys")
+@pytest.mark.parametrize("given", [{}, SIDECAR], ids=["web-identity", "sidecar"])
+@pytest.mark.parametrize("behind", [timedelta(minutes=20), timedelta(hours=-2), timedelta(seconds=20)])
+async def test_a_clock_that_is_off_signs_by_awss_time(
+    setting: Setting, given: dict[str, Any], behind: timedelta
+) -> None:
+    """AWS's clock is learned from what STS answers: requests pass, and the credential ends when AWS says so."""
+    setting.clock.advance(-behind)
+    credential = await setting.mint(ask(left=50_000), **given)
+    assert setting.send(credential, view(method="PUT"), **given)[0] == 200
+    is_noticed = abs(behind) > timedelta(seconds=30)
+    assert credential.facts.get("clock_offset") == (f"{behind.total_seconds():.0f}" if is_noticed else None)
+    assert credential.expires_at == NOW + timedelta(hours=1) - (behind if is_noticed else timedelta())
+
+
+@pytest.mark.usefixtures("own_keys")
+async def test_a_clock_that_is_days_off_is_not_followed(setting: Setting) -> None:
+    """A sidecar that does not know what day it is gets no credential by its own keys."""
+    setting.clock.advance(timedelta(days=-3))
+    assert (await setting.refusal(ask(left=400_000), **SIDECAR))[1] is DENIED
 
 
 def connector() -> AwsConnector:

@@ -3,36 +3,45 @@
 import asyncio
 import json
 import os
+import ssl
 import sys
-import threading
 import traceback
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from proxy.connectors import secret_sources
+from proxy.connectors.parts import ConnectorParts
 from proxy.connectors.secret_sources import SecretSource, read_secret
+from proxy.demo.tls import StageRoot
+from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
+from proxy.outbound import Outbound
+from tests.fakes.aws_verifier import IssuedKey
+from tests.fakes.clock import FixedClock
+from tests.fakes.sts import StrictSts
 
 PLANTED = "planted-0123456789-secret"
 LIMIT = 64 * 1024
+NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+NOWHERE = ConnectorParts(caller=Outbound(ssl.create_default_context()), clock=FixedClock(NOW))
 
 
 def source(**given: Any) -> SecretSource:
     return SecretSource.model_validate(given)
 
 
-async def text_of(**given: Any) -> str:
-    return (await read_secret(source(**given))).reveal()
+async def text_of(parts: ConnectorParts | None = None, **given: Any) -> str:
+    return (await read_secret(source(**given), parts or NOWHERE)).reveal()
 
 
-async def refusal(**given: Any) -> str:
+async def refusal(parts: ConnectorParts | None = None, **given: Any) -> str:
     with pytest.raises(CredentialError) as caught:
-        await read_secret(source(**given))
+        await read_secret(source(**given), parts or NOWHERE)
     assert PLANTED not in "".join(traceback.format_exception(caught.value))
     return str(caught.value)
 
@@ -154,7 +163,7 @@ async def test_a_cancelled_command_is_killed(tmp_path: Path) -> None:
     """Nobody waits any more, so nothing runs any more."""
     place = tmp_path / "pid"
     script = f"import os,time; open({str(place)!r},'w').write(str(os.getpid())+' '); time.sleep(60)"
-    reading = asyncio.ensure_future(read_secret(source(command=python(script))))
+    reading = asyncio.ensure_future(read_secret(source(command=python(script)), NOWHERE))
     while not (place.exists() and place.read_text().endswith(" ")):  # noqa: ASYNC110 - another process's file
         await asyncio.sleep(0.01)
     reading.cancel()
@@ -198,54 +207,48 @@ def test_a_source_is_exactly_one_place(given: dict[str, Any]) -> None:
         source(**given)
 
 
-class FakeAws(BaseHTTPRequestHandler):
-    """Answers Secrets Manager and SSM in their JSON protocol."""
+HOSTS = ("secretsmanager.eu-west-1.amazonaws.com", "ssm.eu-west-1.amazonaws.com")
 
-    answers: ClassVar[dict[str, tuple[int, dict[str, Any]]]] = {}
-    seen: ClassVar[list[dict[str, Any]]] = []
 
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.seen.append({"target": self.headers["X-Amz-Target"], **asked})
-        status, body = self.answers[asked.get("SecretId") or asked["Name"]]
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+class Aws:
+    """An AWS that verifies who asks, and the parts that reach it under its real names."""
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+    def __init__(self, folder: Path) -> None:
+        self.clock = FixedClock(NOW)
+        self.strict = StrictSts(FixedClock(NOW))
+        self.strict.verifier.keys["AKIAOWN"] = IssuedKey(
+            secret="own/secret", token=None, principal="arn:aws:iam::1:user/x"
+        )
+        self.folder = folder
+
+    @property
+    def parts(self) -> ConnectorParts:
+        place = Authority("127.0.0.1", self.strict.port)
+        trust = ssl.create_default_context(cafile=str(self.folder / "stage-root.pem"))
+        return ConnectorParts(caller=Outbound(trust, {f"{host}:443": place for host in HOSTS}), clock=self.clock)
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeAws]]:
+async def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Aws]:
     """An AWS on loopback that the sidecar's own role may ask."""
-    FakeAws.seen.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeAws)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAPLACEHOLDER00000")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "placeholder")
-    yield FakeAws
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    own = {"AWS_ACCESS_KEY_ID": "AKIAOWN", "AWS_SECRET_ACCESS_KEY": "own/secret", "AWS_EC2_METADATA_DISABLED": "true"}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    made = Aws(tmp_path)
+    async with made.strict.serving(StageRoot(tmp_path).server_side("aws", HOSTS)):
+        yield made
 
 
-async def test_aws_secrets_and_parameters_are_read(aws: type[FakeAws]) -> None:
+async def test_aws_secrets_and_parameters_are_read(aws: Aws) -> None:
     """Whole secrets, one key of a JSON secret, and decrypted parameters."""
-    aws.answers |= {
+    aws.strict.held |= {
         "plain": (200, {"SecretString": PLANTED}),
         "mapping": (200, {"SecretString": json.dumps({"token": PLANTED})}),
         "/ci/token": (200, {"Parameter": {"Value": PLANTED}}),
     }
-    assert await text_of(aws_secret={"id": "plain", "region": "eu-west-1"}) == PLANTED
-    assert await text_of(aws_secret={"id": "mapping", "region": "eu-west-1", "key": "token"}) == PLANTED
-    assert await text_of(aws_parameter={"name": "/ci/token", "region": "eu-west-1"}) == PLANTED
-    assert aws.seen[-1]["WithDecryption"] is True
+    assert await text_of(aws.parts, aws_secret={"id": "plain", "region": "eu-west-1"}) == PLANTED
+    assert await text_of(aws.parts, aws_secret={"id": "mapping", "region": "eu-west-1", "key": "token"}) == PLANTED
+    assert await text_of(aws.parts, aws_parameter={"name": "/ci/token", "region": "eu-west-1"}) == PLANTED
 
 
 @pytest.mark.parametrize(
@@ -265,14 +268,32 @@ async def test_aws_secrets_and_parameters_are_read(aws: type[FakeAws]) -> None:
     ],
 )
 async def test_what_aws_refuses_or_garbles_is_refused(
-    aws: type[FakeAws], answer: tuple[int, dict[str, Any]], key: str | None, why: str
+    aws: Aws, answer: tuple[int, dict[str, Any]], key: str | None, why: str
 ) -> None:
     """The code is named; message and content are not."""
-    aws.answers["s"] = answer
-    assert why in await refusal(aws_secret={"id": "s", "region": "eu-west-1", "key": key})
+    aws.strict.held["s"] = answer
+    assert why in await refusal(aws.parts, aws_secret={"id": "s", "region": "eu-west-1", "key": key})
 
 
-async def test_an_aws_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch, aws: type[FakeAws]) -> None:
-    """The kind of failure, nothing else."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    assert "EndpointConnectionError" in await refusal(aws_parameter={"name": "/x", "region": "eu-west-1"})
+async def test_an_aws_that_cannot_be_reached_is_named(aws: Aws) -> None:
+    """The host and the kind of failure, nothing else."""
+    aws.strict.port = 9
+    said = await refusal(aws.parts, aws_parameter={"name": "/x", "region": "eu-west-1"})
+    assert said == "AWS ssm: ssm.eu-west-1.amazonaws.com cannot be reached: ConnectionRefusedError"
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=20), timedelta(hours=-3)])
+async def test_a_clock_that_is_off_is_learned_from_the_answer(aws: Aws, ahead: timedelta) -> None:
+    """AWS refuses the first call for its time; the second is signed by AWS's own clock."""
+    aws.strict.held["s"] = (200, {"SecretString": PLANTED})
+    aws.clock.advance(-ahead)
+    assert await text_of(aws.parts, aws_secret={"id": "s", "region": "eu-west-1"}) == PLANTED
+    aws.clock.advance(timedelta(days=-2))
+    said = await refusal(aws.parts, aws_secret={"id": "s", "region": "eu-west-1"})
+    assert said.startswith("AWS secretsmanager: ")
+
+
+async def test_wrong_keys_are_refused(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What AWS answers in another form than JSON is told by its status."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    assert "AWS ssm: status 403" in await refusal(aws.parts, aws_parameter={"name": "/x", "region": "eu-west-1"})
