@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from proxy.engine.decide import Verdict, decide
+from proxy.engine.decide import AccessQuestion, Verdict, decide
 from proxy.model.authority import Authority
 from proxy.model.decision import Effect
 from proxy.model.identity import JobContext
@@ -69,7 +69,7 @@ def measure(count: int, samples: int) -> Timing:
         headers=(("host", HOST), ("accept", "*/*"), ("user-agent", "bench")),
     )
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    verdict = decide(view, job, ruleset, now)
+    verdict = decide(AccessQuestion(view, job, ruleset, now))
     if not isinstance(verdict, Verdict) or verdict.decision.effect is not Effect.ALLOW:
         raise ValueError("the benchmark's request is not allowed by its own rule")
     took = []
@@ -77,7 +77,7 @@ def measure(count: int, samples: int) -> Timing:
     gc.collect()
     for _ in range(samples):
         start = clock()
-        decide(view, job, ruleset, now)
+        decide(AccessQuestion(view, job, ruleset, now))
         took.append(clock() - start)
     took.sort()
     return Timing(rules=count, p50=took[samples // 2] / 1e3, p99=took[samples * 99 // 100] / 1e3)

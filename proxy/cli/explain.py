@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from proxy.connectors.registry import connector_scopes
-from proxy.engine.decide import Verdict, explain_verdict
+from proxy.engine.decide import AccessQuestion, Verdict, explain_verdict
 from proxy.engine.hygiene import find_query_credential
 from proxy.gateway.heads import METHODS
 from proxy.gateway.paths import check_path, check_query
@@ -71,7 +71,7 @@ def _decide(
     view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime, declared: tuple[str, ...] | None
 ) -> Verdict:
     """Decide as the path does, the refusal of credentials in the query included."""
-    verdict = explain_verdict(view, job, ruleset, now, declared)
+    verdict = explain_verdict(AccessQuestion(view, job, ruleset, now, declared))
     if isinstance(verdict, BodyWanted):
         raise click.UsageError("what this request does stands in its body; give that with --body FILE")
     if find_query_credential(view) is None:

@@ -1,5 +1,6 @@
 """A small synchronous client of the control API, for commands, hooks and the container's health check."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -93,7 +94,9 @@ class ControlClient:
             headers["Content-Type"] = "application/json"
         connection = self._connect()
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            # A server that is full answers without reading, and closes: what it said still stands to be read.
+            with contextlib.suppress(BrokenPipeError):
+                connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             return ControlAnswer(status=answer.status, body=answer.read(_MAX_ANSWER))
         except (OSError, http.client.HTTPException) as error:

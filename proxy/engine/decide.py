@@ -35,40 +35,36 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class AccessQuestion:
-    """One request, who asks, by which rules, when, and what its step declared."""
+    """One request, who asks, by which rules, when, and what its step declared (None when it declared nothing)."""
 
     view: RequestView
     job: JobContext
     ruleset: RuleSet
     now: datetime
     declared: tuple[str, ...] | None = None
+    led: Intent | None = None
+    """What the request means where an allowed answer led to it; None for a request that is read by itself."""
 
 
-def decide(
-    view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime, declared: tuple[str, ...] | None = None
-) -> Verdict | BodyWanted:
-    """Decide `view` for `job` under `ruleset` at `now`. Deny is a value; nothing is raised for bad requests.
-
-    `declared` is what the job's step said it would do; None when it said nothing.
+def decide(question: AccessQuestion) -> Verdict | BodyWanted:
+    """Decide a request. Deny is a value; nothing is raised for bad requests.
 
     A BodyWanted asks for the same question again with that much of the body in `view`. It is only ever the answer to a
     view without a body, and only where some rule might allow the request.
     """
-    return decide_with(decode, evaluate, AccessQuestion(view, job, ruleset, now, declared))
+    return decide_with(decode, evaluate, question)
 
 
-def explain_verdict(
-    view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime, declared: tuple[str, ...] | None = None
-) -> Verdict | BodyWanted:
+def explain_verdict(question: AccessQuestion) -> Verdict | BodyWanted:
     """As `decide`, with a step for every rule that named the host."""
-    return decide_with(decode, explain, AccessQuestion(view, job, ruleset, now, declared))
+    return decide_with(decode, explain, question)
 
 
 def decide_with(read: Decode, judge: Evaluate, question: AccessQuestion) -> Verdict | BodyWanted:
     """Read, then judge. What cannot be read is denied, and no rule is asked."""
     view, ruleset = question.view, question.ruleset
     try:
-        intent = read(view, ruleset.spoken(view.authority.host))
+        intent = question.led or read(view, ruleset.spoken(view.authority.host))
     except IntentError as error:
         return _refuse(ruleset, error.reason, str(error))
     if isinstance(intent, BodyWanted):

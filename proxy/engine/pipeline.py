@@ -6,16 +6,18 @@ from datetime import datetime
 from typing import Protocol
 
 from proxy.engine import hygiene, records
-from proxy.engine.decide import decide
+from proxy.engine.decide import AccessQuestion, decide
+from proxy.engine.leads import LeadBook, LeadReader, led_by
 from proxy.engine.ports import Clock, Entropy, Meter, Minter, Trail
 from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Told, Tunnel
 from proxy.intents.git_refusal import CONTENT_TYPE, write_refusal
+from proxy.intents.leads import Lead, may_lead, told_fields
 from proxy.model.authority import Authority
 from proxy.model.decision import Decision, Effect
 from proxy.model.errors import AuditError, CredentialError
-from proxy.model.grant import NO_EDITS, PLAIN, Credential, Edits, Grant, MintRequest, Need
+from proxy.model.grant import NO_EDITS, PLAIN, AnswerReader, Credential, Edits, Grant, MintRequest, Need
 from proxy.model.identity import Session
-from proxy.model.intent import BodyWanted, RequestView
+from proxy.model.intent import BodyWanted, Intent, RequestView
 from proxy.model.reason import Reason, explain_reason
 from proxy.model.record import AuditRecord, Fact
 from proxy.policy.compile import RuleSet
@@ -69,6 +71,7 @@ class Engine:
         self._recorded: set[tuple[str, str]] = set()
         self._who: dict[str, dict[str, Fact]] = {}
         self._labels: dict[str, dict[str, str]] = {}
+        self._leads = LeadBook()
 
     @property
     def open_flows(self) -> int:
@@ -80,6 +83,7 @@ class Engine:
         self._recorded = {pair for pair in self._recorded if pair[0] != session_id}
         self._who.pop(session_id, None)
         self._labels.pop(session_id, None)
+        self._leads.forget(session_id)
 
     async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
         """Return the session of a proxy password, or of the sidecar's own job when there is none."""
@@ -114,10 +118,10 @@ class Engine:
             return await self._deny(flow_id, parts, unfit)
         if (name := hygiene.find_query_credential(view)) is not None:
             return await self._deny(flow_id, parts, Reason.CREDENTIAL_PRESENT, f"the query parameter `{name}`")
-        stripped = hygiene.find_credential_fields(view.headers)
+        led, stripped = self._follow(session, view)
         if stripped:
             parts["stripped"] = [*sorted(stripped)]
-        verdict = decide(view, session.job, self._parts.rules(), self._parts.clock.now(), session.declared)
+        verdict = decide(AccessQuestion(view, session.job, self._parts.rules(), self._now(), session.declared, led))
         if isinstance(verdict, BodyWanted):
             return verdict
         decision = verdict.decision
@@ -126,12 +130,12 @@ class Engine:
         parts.update(records.intent_facts(verdict.intent))
         grant = None if view.method in _NEVER_CREDENTIALED else decision.grant
         plan = PLAIN
-        if decision.is_allowed and grant is not None and verdict.intent is not None:
-            try:
+        try:
+            if decision.is_allowed and grant is not None and verdict.intent is not None:
                 plan = self._parts.minter.plan(view, verdict.intent, grant)
-            except CredentialError as error:
-                parts["detail"] = str(error)
-                decision = replace(decision, effect=Effect.DENY, reason=error.reason, grant=None)
+        except CredentialError as error:
+            parts["detail"] = str(error)
+            decision = replace(decision, effect=Effect.DENY, reason=error.reason, grant=None)
         if (failed := await self._record_decision(flow_id, parts, decision, session)) is not None:
             return failed
         if not decision.is_allowed:
@@ -146,6 +150,7 @@ class Engine:
             grant=grant,
             stripped=stripped,
             plan=plan,
+            intent=verdict.intent,
         )
 
     async def equip(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
@@ -153,6 +158,12 @@ class Engine:
 
         A Denial here is already on record and the flow concluded.
         """
+        edits = await self._edits(clearance, body_digest)
+        if isinstance(edits, Denial) or clearance.intent is None or not may_lead(clearance.intent):
+            return edits
+        return replace(edits, reader=self._reader(clearance, clearance.intent))
+
+    async def _edits(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
         grant, session = clearance.grant, clearance.session
         if grant is None:
             return Edits(remove=clearance.stripped) if clearance.stripped else NO_EDITS
@@ -173,6 +184,22 @@ class Engine:
         if clearance.stripped <= edits.remove:
             return edits
         return replace(edits, remove=edits.remove | clearance.stripped)
+
+    def _follow(self, session: Session, view: RequestView) -> tuple[Intent | None, frozenset[str]]:
+        """Return what the request means if an answer led to it, and the job's credential fields, to be removed."""
+        stripped = hygiene.find_credential_fields(view.headers)
+        lead = self._leads.find(session.id, view, self._now())
+        return (None, stripped) if lead is None else (lead.intent, stripped - told_fields(lead, view.headers))
+
+    def _reader(self, clearance: Clearance, intent: Intent) -> Callable[[int, str | None], AnswerReader | None]:
+        """Return what reads the answer for leads and keeps them for the session."""
+        session, flow_id = clearance.session, clearance.flow_id
+
+        def keep(leads: tuple[Lead, ...]) -> None:
+            if leads and self._parts.desk.is_open(session):
+                self._leads.remember(session.id, [led_by(lead, flow_id) for lead in leads], self._now())
+
+        return lambda status, coding: LeadReader(intent, coding, keep) if status == 200 else None
 
     async def refuse(
         self, reason: Reason, peer: Peer, session: Session | None, detail: str = "", authority: Authority | None = None

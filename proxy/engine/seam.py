@@ -7,7 +7,7 @@ from proxy.model.authority import Authority
 from proxy.model.decision import Decision
 from proxy.model.grant import PLAIN, Grant, Plan, Secret
 from proxy.model.identity import Session
-from proxy.model.intent import RequestView
+from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason
 
 
@@ -66,6 +66,7 @@ class Clearance:
     grant: Grant | None
     stripped: frozenset[str]
     plan: Plan = PLAIN
+    intent: Intent | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

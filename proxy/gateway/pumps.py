@@ -8,6 +8,7 @@ from typing import Protocol
 from proxy.gateway.framing import ChunkedDecoder, Decoder, encode_chunk, end_chunks
 from proxy.gateway.wire import Wire
 from proxy.model.errors import ProtocolError
+from proxy.model.grant import AnswerReader
 from proxy.model.reason import Reason
 
 
@@ -56,6 +57,7 @@ class Pump:
         "_decoder",
         "_gone",
         "_on_end",
+        "_reader",
         "_source",
         "_target",
         "_trailers",
@@ -74,6 +76,7 @@ class Pump:
         chunked: bool,
         gone: Reason,
         cleaner: Cleaner | None = None,
+        reader: AnswerReader | None = None,
         trailers: Callable[[bytes], bytes] | None = None,
         on_end: Callable[[ProtocolError | None], None] | None = None,
     ) -> None:
@@ -83,6 +86,7 @@ class Pump:
         self._chunked = chunked
         self._gone = gone
         self._cleaner = cleaner
+        self._reader = reader
         self._trailers = trailers
         self._on_end = on_end
         self._waiter: asyncio.Future[None] | None = None
@@ -133,6 +137,10 @@ class Pump:
                 payload = self._cleaner.feed(payload)
         if payload:
             self.tally.add(payload)
+        if self._reader is not None:
+            self._reader.feed(payload)
+            if self._decoder.done:
+                self._reader.finish()
         return payload
 
     def end(self) -> None:
@@ -147,6 +155,9 @@ class Pump:
         except ProtocolError as error:
             self.stop(error)
             return
+        if self._reader is not None:
+            self._reader.feed(payload)
+            self._reader.finish()
         if payload:
             self.tally.add(payload)
             self._write(payload)

@@ -9,7 +9,7 @@ from proxy.gateway.pumps import Pump, Tally
 from proxy.gateway.rewriting import write_response, write_trailers
 from proxy.gateway.wire import Wire
 from proxy.model.errors import ProtocolError
-from proxy.model.grant import Edits
+from proxy.model.grant import AnswerReader, Edits
 from proxy.model.intent import Headers
 from proxy.model.reason import Reason
 
@@ -22,6 +22,7 @@ class Relay:
         "_echo",
         "_fields",
         "_pump",
+        "_reader",
         "_request",
         "_response",
         "_upstream",
@@ -38,6 +39,7 @@ class Relay:
         self._fields: Headers = response.fields
         self._echo: EchoGuard | None = None
         self._pump: Pump | None = None
+        self._reader: AnswerReader | None = None
         self.has_begun = False
         self.keeps_client = True
         self.keeps_upstream = False
@@ -57,6 +59,8 @@ class Relay:
         if not keeps_cookies:
             # A cookie obtained with our credential is a credential (C07).
             self._fields = tuple(pair for pair in self._fields if pair[0] != "set-cookie")
+        if edits.reader is not None:
+            self._reader = edits.reader(self._response.status, self._response.coding)
         if edits.watch:
             is_empty = self._response.framing.is_empty
             echo = self._echo = EchoGuard(edits.watch, None if is_empty else self._response.coding)
@@ -87,6 +91,7 @@ class Relay:
             chunked=chunked,
             gone=Reason.CLIENT_GONE,
             cleaner=self._echo,
+            reader=self._reader,
             trailers=self._clean_trailers,
         )
         piece, self._upstream.buffer = self._upstream.buffer, b""

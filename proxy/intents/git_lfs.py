@@ -12,10 +12,10 @@ from proxy.model.errors import IntentError
 from proxy.model.intent import BodyWanted, EffectClass, Intent, RequestView, Resource
 
 _LIMIT: Final = 1 << 20
-_OID: Final = re.compile("[0-9a-f]{64}")
+OID: Final = re.compile("[0-9a-f]{64}")
 _NAMED: Final = 8
 _MAX_OBJECTS: Final = 10_000
-_BATCHES: Final = {"download": ("lfs.download", EffectClass.READ), "upload": ("lfs.upload", EffectClass.WRITE)}
+BATCHES: Final = {"download": ("lfs.download", EffectClass.READ), "upload": ("lfs.upload", EffectClass.WRITE)}
 _UNLOCK: Final = re.compile("locks/[A-Za-z0-9_.~-]{1,128}/unlock")
 _OBJECT: Final = re.compile("objects/([0-9a-f]{64})(?:/[0-9]{1,18})?(?:/authorize)?")
 
@@ -29,19 +29,20 @@ def read_lfs(view: RequestView, repository: str, rest: str) -> Intent | BodyWant
         if reader is not None:
             return reader(view, repository)
         if rest in {"locks/verify", "verify"}:
-            return _intent("lfs.verify", repository, EffectClass.READ)
+            return describe("lfs.verify", repository, EffectClass.READ)
     if method == "GET" and rest == "locks":
-        return _intent("lfs.locks", repository, EffectClass.LIST)
+        return describe("lfs.locks", repository, EffectClass.LIST)
     found = _OBJECT.fullmatch(rest)
     if found is not None and method in {"GET", "PUT"}:
-        name, effect = _BATCHES["download" if method == "GET" else "upload"]
-        return _intent(name, repository, effect, {"objects": found[1]})
-    return _intent("unknown", repository, EffectClass.UNKNOWN, exact=False)
+        name, effect = BATCHES["download" if method == "GET" else "upload"]
+        return describe(name, repository, effect, {"objects": found[1]})
+    return describe("unknown", repository, EffectClass.UNKNOWN, exact=False)
 
 
-def _intent(
+def describe(
     action: str, where: str, effect: EffectClass, facts: Mapping[str, str] | None = None, *, exact: bool = True
 ) -> Intent:
+    """Return what is done with the objects or locks of the repository `where`."""
     return Intent(
         protocol="git",
         action=action,
@@ -58,7 +59,7 @@ def _read_batch(view: RequestView, repository: str) -> Intent | BodyWanted:
         return body
     told = read_object(body)
     operation, objects, ref = member(told, "operation"), member(told, "objects"), member(told, "ref")
-    if not isinstance(operation, str) or operation not in _BATCHES:
+    if not isinstance(operation, str) or operation not in BATCHES:
         raise IntentError("the LFS batch neither uploads nor downloads")
     if not isinstance(objects, list) or len(objects) > _MAX_OBJECTS:
         raise IntentError("the LFS batch has no list of objects, or too long a one")
@@ -67,13 +68,13 @@ def _read_batch(view: RequestView, repository: str) -> Intent | BodyWanted:
     name = ref.get("name") if isinstance(ref, dict) else None
     if isinstance(name, str):
         facts["ref"] = name[:256]
-    action, effect = _BATCHES[operation]
-    return _intent(action, repository, effect, facts)
+    action, effect = BATCHES[operation]
+    return describe(action, repository, effect, facts)
 
 
 def _read_oid(entry: Any) -> str:
     oid = member(entry, "oid") if isinstance(entry, dict) else None
-    if not isinstance(oid, str) or _OID.fullmatch(oid) is None:
+    if not isinstance(oid, str) or OID.fullmatch(oid) is None:
         raise IntentError("an object of the LFS batch has no SHA-256")
     return oid
 
@@ -85,7 +86,7 @@ def _read_lock(view: RequestView, repository: str) -> Intent | BodyWanted:
     path = member(read_object(body), "path")
     if not isinstance(path, str):
         raise IntentError("the lock names no file")
-    return _intent("lfs.lock", repository, EffectClass.WRITE, {"path": path[:256]})
+    return describe("lfs.lock", repository, EffectClass.WRITE, {"path": path[:256]})
 
 
 def _read_unlock(view: RequestView, repository: str) -> Intent | BodyWanted:
@@ -96,4 +97,4 @@ def _read_unlock(view: RequestView, repository: str) -> Intent | BodyWanted:
     force = member(read_object(body), "force")
     if force is not None and not isinstance(force, bool):
         raise IntentError("`force` of the unlock is neither true nor false")
-    return _intent("lfs.unlock", repository, EffectClass.ADMIN if force else EffectClass.WRITE)
+    return describe("lfs.unlock", repository, EffectClass.ADMIN if force else EffectClass.WRITE)

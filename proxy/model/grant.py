@@ -138,12 +138,23 @@ class BodyRewriter(Protocol):
         """As `feed_last`, for no piece."""
 
 
+class AnswerReader(Protocol):
+    """Reads a response's body as it passes, and changes nothing. One for each response."""
+
+    def feed(self, piece: bytes) -> None:
+        """Read a piece, content coding and all."""
+
+    def finish(self) -> None:
+        """Note that the body is whole. Called before its last bytes go to the job."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edits:
     """The difference between the request we decided on and the one we send. Data, so that simulate can show it.
 
     Names are lower case. `query` of None leaves the query as it is. `watch` is what must not come back in a response.
-    `rewriter` makes what signs the body's parts again; None for a body that is sent as it is.
+    `rewriter` makes what signs the body's parts again; None for a body that is sent as it is. `reader` is asked, with a
+    response's status and content coding, for what reads its body; None where nothing of it needs to be known.
     """
 
     remove: frozenset[str] = frozenset()
@@ -151,6 +162,7 @@ class Edits:
     query: str | None = None
     watch: tuple[Secret, ...] = ()
     rewriter: Callable[[], BodyRewriter] | None = field(default=None, repr=False)
+    reader: Callable[[int, str | None], AnswerReader | None] | None = field(default=None, repr=False)
 
 
 NO_EDITS: Final = Edits()

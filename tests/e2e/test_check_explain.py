@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from proxy.connectors.registry import connector_scopes
-from proxy.engine.decide import Verdict, decide
+from proxy.engine.decide import AccessQuestion, Verdict, decide
 from proxy.model.decision import Decision
 from proxy.model.identity import JobContext
 from proxy.model.intent import RequestView
@@ -91,7 +91,7 @@ rules:
 
 
 def decided(view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime) -> Decision:
-    verdict = decide(view, job, ruleset, now)
+    verdict = decide(AccessQuestion(view, job, ruleset, now))
     assert isinstance(verdict, Verdict)
     return verdict.decision
 

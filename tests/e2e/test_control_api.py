@@ -27,6 +27,7 @@ from proxy.system import SystemClock, SystemEntropy
 from tests.fakes import claims as shapes
 from tests.fakes.issuer import Issuer
 from tests.fakes.minter import RecordingMinter
+from tests.fakes.sidecar import wait_until
 from tests.fakes.trail import RecordingTrail
 
 OPERATOR = Secret("operator-token-of-the-test")
@@ -398,14 +399,12 @@ async def test_connections_are_bounded(tmp_path: Path, world: World) -> None:
     await server.start()
     client = ControlClient(tmp_path / "small.sock")
     idle = [await asyncio.open_unix_connection(tmp_path / "small.sock") for _ in range(2)]
-    async with asyncio.timeout(10):  # the server accepts, and notices who left, in its own time
-        while (await asyncio.to_thread(client.call, "GET", "/healthz")).status != 503:
-            await asyncio.sleep(0.01)
-        for _, writer in idle:
-            writer.close()
-            await writer.wait_closed()
-        while not await asyncio.to_thread(client.is_live):
-            await asyncio.sleep(0.01)
+    # The server accepts, and notices who left, in its own time.
+    await asyncio.to_thread(wait_until, lambda: client.call("GET", "/healthz").status == 503)
+    for _, writer in idle:
+        writer.close()
+        await writer.wait_closed()
+    await asyncio.to_thread(wait_until, client.is_live)
     await server.close()
 
 

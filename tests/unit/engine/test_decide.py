@@ -43,7 +43,7 @@ def wants(view: RequestView, spoken: Spoken) -> Intent | BodyWanted:
 
 def test_decides_on_the_decoded_intent() -> None:
     """The verdict carries the decision and the intent it was made on."""
-    verdict = decide(VIEW, JobContext(pipeline="web"), RULES, NOW)
+    verdict = decide(AccessQuestion(VIEW, JobContext(pipeline="web"), RULES, NOW))
 
     assert isinstance(verdict, Verdict)
     assert verdict.decision.is_allowed
@@ -55,7 +55,7 @@ def test_decides_on_the_decoded_intent() -> None:
 
 def test_explains_every_rule_that_names_the_host() -> None:
     """Explaining reaches the same decision, with the condition that failed."""
-    verdict = explain_verdict(VIEW, JobContext(pipeline="other"), RULES, NOW)
+    verdict = explain_verdict(AccessQuestion(VIEW, JobContext(pipeline="other"), RULES, NOW))
 
     assert isinstance(verdict, Verdict)
     assert verdict.decision.reason is Reason.NO_RULE
@@ -171,7 +171,7 @@ def test_the_rules_say_what_a_host_speaks() -> None:
 )
 def test_an_encoded_slash_needs_a_reader(path: str, *, allowed: bool) -> None:
     """Nobody knows what an unread upstream makes of `%2F`: it is denied, but for npm's scoped names (B01)."""
-    verdict = decide(replace(VIEW, path=path), JobContext(pipeline="web"), RULES, NOW)
+    verdict = decide(AccessQuestion(replace(VIEW, path=path), JobContext(pipeline="web"), RULES, NOW))
 
     assert isinstance(verdict, Verdict)
     assert verdict.decision.is_allowed is allowed
@@ -188,7 +188,7 @@ def test_a_decoder_that_reads_an_encoded_slash_is_believed() -> None:
           - {id: read, why: reading is fine, to: gitlab.com, intent: gitlab read gitlab.com/group/app}
         """
     )
-    verdict = decide(view, JobContext(), rules, NOW)
+    verdict = decide(AccessQuestion(view, JobContext(), rules, NOW))
 
     assert isinstance(verdict, Verdict)
     assert verdict.decision.is_allowed

@@ -58,6 +58,11 @@ rules:
     job: {pipeline: web}
     to: npm.example
     intent: npm publish npm.example/left-pad
+  - id: large
+    why: large files stand in LFS, and their bytes in a store
+    job: {pipeline: web}
+    to: [lfs.example, store.example]
+    intent: git lfs.download lfs.example/app
 """
 
 
@@ -185,6 +190,47 @@ async def test_what_a_request_needs_is_asked_for_and_recorded() -> None:
 
     assert path.minter.minted[0].need == (("repository", "shop"),)
     assert path.trail.records[1].facts["need"] == {"repository": "shop"}
+
+
+LFS_BATCH = (
+    b'{"operation": "download", "objects": [{"oid": "%b", "size": 1}]}' % (b"d" * 64),
+    b'{"objects": [{"oid": "%b", "actions": {"download": '
+    b'{"href": "https://store.example/o", "header": {"Authorization": "Ticket x"}}}}]}' % (b"d" * 64),
+)
+
+
+async def test_an_answer_leads_to_urls_that_mean_what_was_asked() -> None:
+    """What a batch's answer names may then be asked for by this session, with the field that it names."""
+    path = Path()
+    asked, answered = LFS_BATCH
+    led = view("store.example", path="/o", headers=(("authorization", "Ticket x"), ("cookie", "c")))
+    batch = view(
+        "lfs.example",
+        "POST",
+        path="/app/info/lfs/objects/batch",
+        body_length=len(asked),
+        body=BodyPrefix(data=asked, is_whole=True),
+    )
+    assert (await denied(path, led)).reason is Reason.NO_RULE
+    clearance = await admitted(path, batch)
+    edits = await path.engine.equip(clearance, None)
+    assert isinstance(edits, Edits)
+    assert edits.reader is not None
+    assert edits.reader(404, None) is None
+    reader = edits.reader(200, None)
+    assert reader is not None
+    reader.feed(answered)
+    reader.finish()
+
+    followed = await admitted(path, led)
+    assert followed.stripped == {"cookie"}
+    assert path.trail.records[-1].facts["facts"] == {"objects": "d" * 64, "led_by": clearance.flow_id}
+    path.engine.forget_session(SESSION.id)
+    assert (await denied(path, led)).reason is Reason.NO_RULE
+    path.desk.open = False
+    reader.finish()
+    path.desk.open = True
+    assert (await denied(path, led)).reason is Reason.NO_RULE
 
 
 async def test_a_forgotten_session_is_recorded_anew() -> None:
