@@ -32,9 +32,9 @@ class Limits:
     """A passed-through connection without a byte in either direction."""
     upstream_idle: float = 15.0
     """A kept upstream connection; shorter than servers' own timeouts, so that reuse rarely meets a close."""
-    upstream_kept: int = 64
+    upstream_kept: int = 256
     """Idle upstream connections kept per session and authority; package managers open dozens at once."""
-    upstream_kept_total: int = 512
+    upstream_kept_total: int = 1024
     """Idle upstream connections kept in all."""
     buffered_body: int = 16 * MIB
     """A body that must be digested before it may be sent."""
