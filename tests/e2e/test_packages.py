@@ -7,13 +7,13 @@ import json
 import subprocess
 import sys
 import tarfile
-import zipfile
 
 import pytest
 
 from tests.fakes.origin import Origin, made_bytes
 from tests.fakes.sidecar import Job, World
 from tests.fakes.tools import RequireTool
+from tests.fakes.wheels import wheel
 
 pytestmark = pytest.mark.real
 
@@ -39,20 +39,6 @@ connect.on('connect', (answer, socket) => {
 });
 connect.end();
 """
-
-
-def wheel(name: str, version: str) -> bytes:
-    """A pure wheel with one module."""
-    file = io.BytesIO()
-    folder = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(f"{name}.py", f"VERSION = {version!r}\n")
-        archive.writestr(f"{folder}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(
-            f"{folder}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(f"{folder}/RECORD", f"{name}.py,,\n{folder}/METADATA,,\n{folder}/WHEEL,,\n{folder}/RECORD,,\n")
-    return file.getvalue()
 
 
 def publish_wheel(origin: Origin, name: str, version: str) -> None:
