@@ -9,16 +9,16 @@ from proxy.engine import hygiene, records
 from proxy.engine.decide import AccessQuestion, decide
 from proxy.engine.leads import LeadBook, LeadReader, led_by
 from proxy.engine.ports import Clock, Entropy, Meter, Minter, Trail
-from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Told, Tunnel
-from proxy.intents.git_refusal import CONTENT_TYPE, write_refusal
+from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
 from proxy.intents.leads import Lead, may_lead, told_fields
+from proxy.intents.refusals import Refusal, put_in_words
 from proxy.model.authority import Authority
 from proxy.model.decision import Decision, Effect
 from proxy.model.errors import AuditError, CredentialError
 from proxy.model.grant import NO_EDITS, PLAIN, AnswerReader, Credential, Edits, Grant, MintRequest, Need
 from proxy.model.identity import Session
 from proxy.model.intent import BodyWanted, Intent, RequestView
-from proxy.model.reason import Reason, explain_reason
+from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact
 from proxy.policy.compile import RuleSet
 from proxy.policy.evaluate import reach
@@ -139,9 +139,7 @@ class Engine:
         if (failed := await self._record_decision(flow_id, parts, decision, session)) is not None:
             return failed
         if not decision.is_allowed:
-            return replace(
-                _denial(flow_id, decision, str(parts.get("detail", ""))), told=_tell(view, flow_id, decision)
-            )
+            return _tell(view, verdict.intent, _denial(flow_id, decision, str(parts.get("detail", ""))))
         return Clearance(
             flow_id=flow_id,
             session=session,
@@ -173,9 +171,10 @@ class Engine:
         except (CredentialError, AuditError) as error:
             self.conclude(clearance.flow_id, Outcome(reason=error.reason, detail=str(error)))
             detail = str(error) if error.reason is not Reason.CREDENTIAL_REFUSED else ""
-            return Denial(
+            denial = Denial(
                 reason=error.reason, flow_id=clearance.flow_id, rule_ids=clearance.decision.rule_ids, detail=detail
             )
+            return _tell(clearance.view, clearance.intent, denial)
         # A session may end while its credential is being minted; what was allowed then is not allowed now.
         if (unfit := self._unfit(session)) is not None:
             self.conclude(clearance.flow_id, Outcome(reason=unfit))
@@ -295,11 +294,13 @@ class Engine:
         return None
 
 
-def _tell(view: RequestView, flow_id: str, decision: Decision) -> Told | None:
-    """Say no to a push as git says it; None for any other request."""
-    sentence = explain_reason(decision.reason).sentence
-    body = write_refusal(view, f"jobgate: {decision.reason.value}: {sentence} (decision {flow_id})")
-    return None if body is None else Told(CONTENT_TYPE, body)
+def _tell(view: RequestView, intent: Intent | None, denial: Denial) -> Denial:
+    """Put a denial into the words of the protocol that the request was read as, where it has some."""
+    if intent is None:
+        return denial
+    line = f"jobgate: {denial.reason.value}: {denial.message} (decision {denial.flow_id})"
+    refusal = Refusal(status=403 if denial.status == 407 else denial.status, message=line, fields=denial.describe())
+    return replace(denial, told=put_in_words(view, intent, refusal))
 
 
 def _denial(flow_id: str, decision: Decision, detail: str = "") -> Denial:

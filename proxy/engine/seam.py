@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from proxy.intents.refusals import Words
 from proxy.model.authority import Authority
 from proxy.model.decision import Decision
 from proxy.model.grant import PLAIN, Grant, Plan, Secret
 from proxy.model.identity import Session
 from proxy.model.intent import Intent, RequestView
-from proxy.model.reason import Reason
+from proxy.model.reason import Reason, explain_reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +27,6 @@ class Presented:
     secret: Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A refusal in the words of the client's own protocol, sent as a success of HTTP's so that it is read."""
-
-    content_type: str
-    body: bytes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
     """The answer when nothing may leave. `flow_id` names the record; `rule_ids` are the rules that spoke."""
@@ -43,8 +36,28 @@ class Denial:
     rule_ids: tuple[str, ...] = ()
     detail: str = ""
     """One sentence safe to show the job: never another identity, a secret, or upstream text."""
-    told: Told | None = None
+    told: Words | None = None
     """What to answer in place of our own JSON, where the client would show nothing of that."""
+
+    @property
+    def status(self) -> int:
+        """The reason's HTTP status, outside a tunnel."""
+        return explain_reason(self.reason).status
+
+    @property
+    def message(self) -> str:
+        """What happened, for people."""
+        return f"{explain_reason(self.reason).sentence} {self.detail}".rstrip()
+
+    def describe(self) -> dict[str, object]:
+        """Return what the job is told, whatever the words."""
+        return {
+            "reason": self.reason.value,
+            "rule": list(self.rule_ids),
+            "decision": self.flow_id,
+            "message": self.message,
+            "what_to_do": explain_reason(self.reason).remedy,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

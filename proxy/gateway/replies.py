@@ -7,7 +7,7 @@ import json
 from http import HTTPStatus
 from typing import Final
 
-from proxy.engine.seam import Denial, Told
+from proxy.engine.seam import Denial
 from proxy.model.reason import Reason, explain_reason
 
 REALM: Final = "jobgate"
@@ -37,25 +37,17 @@ def answer_status(reason: Reason, *, inside_tunnel: bool) -> int:
 
 def write_denial(denial: Denial, *, keep: bool, inside_tunnel: bool = False, without_body: bool = False) -> bytes:
     """Return the whole answer to a refused request; `without_body` is for HEAD."""
-    explanation = explain_reason(denial.reason)
     status = answer_status(denial.reason, inside_tunnel=inside_tunnel)
-    message = f"{explanation.sentence} {denial.detail}".rstrip()
+    kind, body = "application/json", b""
     if denial.told is not None:
-        return _write_told(denial, denial.told, keep=keep)
-    body = json.dumps(
-        {
-            "reason": denial.reason.value,
-            "rule": list(denial.rule_ids),
-            "decision": denial.flow_id,
-            "message": message,
-            "what_to_do": explanation.remedy,
-        }
-    ).encode("ascii")
+        status, kind, body = denial.told.status or status, denial.told.content_type, denial.told.body
+    else:
+        body = json.dumps(denial.describe()).encode("ascii") + b"\n"
     error = _PROXY_ERRORS.get(denial.reason, "http_request_denied")
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body) + 1}",
+        f"content-type: {kind}",
+        f"content-length: {len(body)}",
         "cache-control: no-store",
         f'proxy-status: {REALM}; error={error}; details="{denial.reason.value}"',
     ]
@@ -65,16 +57,4 @@ def write_denial(denial: Denial, *, keep: bool, inside_tunnel: bool = False, wit
         lines.append("retry-after: 1")
     lines.append("connection: keep-alive" if keep else "connection: close")
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
-    return head if without_body else head + body + b"\n"
-
-
-def _write_told(denial: Denial, told: Told, *, keep: bool) -> bytes:
-    lines = [
-        "HTTP/1.1 200 OK",
-        f"content-type: {told.content_type}",
-        f"content-length: {len(told.body)}",
-        "cache-control: no-store",
-        f'proxy-status: {REALM}; error=http_request_denied; details="{denial.reason.value}"',
-        "connection: keep-alive" if keep else "connection: close",
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + told.body
+    return head if without_body else head + body

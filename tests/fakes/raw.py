@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
+from xml.etree import ElementTree as ET
 
 from proxy.demo.sidecar import JobSession
 from tests.fakes.sidecar import World
@@ -31,6 +32,10 @@ class Reply:
         """What one of our own refusals says; empty for anybody else's answer."""
         if "proxy-status" not in self.fields or not self.body:
             return {}
+        if self.fields["content-type"] == "application/xml":
+            found = {element.tag: element.text or "" for element in ET.fromstring(self.body).iter()}
+            names = {"reason": "Reason", "decision": "RequestId", "message": "Message"}
+            return {"rule": found["Rule"].split(), **{name: found[tag] for name, tag in names.items()}}
         said: dict[str, Any] = json.loads(self.body)
         return said
 
