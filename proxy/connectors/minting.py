@@ -111,7 +111,7 @@ class CredentialMinter:
             await asyncio.wait([slot.minting], timeout=_MINT_TIME)
         now = self._clock.now()
         held = [*slot.replaced, *([] if slot.credential is None else [slot.credential])]
-        living = [credential for credential in held if _lives(credential, now, timedelta())]
+        living = [credential for credential in held if _is_alive(credential, now)]
         fates = await asyncio.gather(*(self._revoke(connector, credential, slot.grant) for credential in living))
         return [Dropped(credential=each, fate=fate) for each, fate in zip(living, fates, strict=True)]
 
@@ -139,7 +139,7 @@ class CredentialMinter:
             if slot.credential is not None:
                 slot.replaced.append(slot.credential)
             now = self._clock.now()
-            slot.replaced = [each for each in slot.replaced if _lives(each, now, timedelta())]
+            slot.replaced = [each for each in slot.replaced if _is_alive(each, now)]
             slot.credential, slot.failure, slot.life = credential, None, _life(request, credential, now)
             if self._slots.get(key) is not slot:
                 raise CredentialError("the session ended while the credential was minted", Reason.SESSION_EXPIRED)
@@ -181,13 +181,19 @@ def _lives(credential: Credential, now: datetime, margin: timedelta) -> bool:
     return credential.expires_at is None or now + margin < credential.expires_at
 
 
+def _is_alive(credential: Credential, now: datetime) -> bool:
+    """Whether its issuer still takes it, used here or not."""
+    return _lives(credential, now, timedelta()) or (credential.ends_at is not None and now < credential.ends_at)
+
+
 def _life(request: MintRequest, credential: Credential, now: datetime) -> timedelta:
     return request.grant.lifetime if credential.expires_at is None else credential.expires_at - now
 
 
 def _is_spent(slot: _Slot, now: datetime) -> bool:
     """Whether forgetting the slot loses nothing: no credential that lives, none on its way."""
-    return slot.minting is None and (slot.credential is None or not _lives(slot.credential, now, timedelta()))
+    held = [*slot.replaced, *([] if slot.credential is None else [slot.credential])]
+    return slot.minting is None and not any(_is_alive(each, now) for each in held)
 
 
 async def _outcome(minting: asyncio.Task[Credential]) -> Credential:

@@ -5,11 +5,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from proxy.connectors.aws import AwsConnector
+from proxy.connectors.github_app import GitHubAppConnector
 from proxy.connectors.header import HeaderConnector
 from proxy.connectors.parts import Connector, ConnectorParts
 from proxy.connectors.token_exchange import TokenExchangeConnector
 
-CONNECTORS: tuple[type[Any], ...] = (AwsConnector, TokenExchangeConnector, HeaderConnector)
+CONNECTORS: tuple[type[Any], ...] = (AwsConnector, GitHubAppConnector, TokenExchangeConnector, HeaderConnector)
 
 
 def build_connectors(parts: ConnectorParts) -> dict[str, Connector]:

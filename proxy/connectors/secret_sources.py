@@ -1,6 +1,7 @@
 """Where a centrally held secret comes from: a file, a command, AWS Secrets Manager or SSM. Never the environment.
 
 A secret is one line of visible ASCII. What else a source gives is refused, because it would not survive as a header.
+A private key in PEM has many such lines, and is never put into one.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ _CODE: Final = re.compile("[A-Za-z]{1,64}")
 # JSON 1.1 operations (AWS API References of Secrets Manager and Systems Manager).
 _TARGETS: Final = {"secretsmanager": "secretsmanager.GetSecretValue", "ssm": "AmazonSSM.GetParameter"}
 _REGION: Final = r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$"
+_PEM: Final = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----\n(?:[!-~][ -~]*\n|\n)+-----END \1-----")
 # What a command gets of our environment: enough to run, nothing to steal.
 _PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 
@@ -71,14 +73,28 @@ class SecretSource(ScopeModel):
 
 async def read_secret(source: SecretSource, parts: ConnectorParts) -> Secret:
     """Return the secret. Raises CredentialError that names the source, never its content."""
+    return _one_line(*await _read(source, parts))
+
+
+async def read_pem(source: SecretSource, parts: ConnectorParts) -> Secret:
+    """Return a secret of many lines: one PEM block (RFC 7468). Raises CredentialError as `read_secret` does."""
+    content, where = await _read(source, parts)
+    text = _text(content, where).replace("\r\n", "\n").strip("\n")
+    if _PEM.fullmatch(text) is None or text.count("-----BEGIN") > 1:
+        raise CredentialError(f"{where} gives something else than one private key in PEM")
+    return Secret(text + "\n")
+
+
+async def _read(source: SecretSource, parts: ConnectorParts) -> tuple[bytes, str]:
+    """Return what a source gives, and how messages name it."""
     if source.file is not None:
-        return _one_line(await asyncio.to_thread(_read_file, Path(source.file)), f"the file {source.file}")
+        return await asyncio.to_thread(_read_file, Path(source.file)), f"the file {source.file}"
     if source.command is not None:
-        return _one_line(await _run(source.command), f"the command {source.command[0]}")
+        return await _run(source.command), f"the command {source.command[0]}"
     if source.aws_secret is not None:
-        return _one_line(await _read_aws_secret(source.aws_secret, parts), "the AWS secret")
+        return await _read_aws_secret(source.aws_secret, parts), "the AWS secret"
     assert source.aws_parameter is not None  # noqa: S101 - the schema wants exactly one
-    return _one_line(await _read_aws_parameter(source.aws_parameter, parts), "the AWS parameter")
+    return await _read_aws_parameter(source.aws_parameter, parts), "the AWS parameter"
 
 
 def _read_file(path: Path) -> bytes:
@@ -176,12 +192,17 @@ async def _call_aws(parts: ConnectorParts, service: str, region: str, asked: dic
     return found
 
 
-def _one_line(content: bytes, where: str) -> Secret:
+def _text(content: bytes, where: str) -> str:
     if len(content) > _LIMIT:
         raise CredentialError(f"{where} gives more than {_LIMIT} bytes")
     text = content.decode("ascii", "replace").rstrip("\r\n")
     if not text:
         raise CredentialError(f"{where} gives nothing")
+    return text
+
+
+def _one_line(content: bytes, where: str) -> Secret:
+    text = _text(content, where)
     if not text.isprintable() or not text.isascii():
         raise CredentialError(f"{where} gives more than one line of visible ASCII")
     return Secret(text)

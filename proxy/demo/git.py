@@ -12,6 +12,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -49,7 +50,7 @@ class GitServer:
         self.push_token = push_token
         self.accesses: list[Access] = []
         self.first_commit = ""
-        self.site = Site(_GitExchange, tls)
+        self.site = Site(GitExchange, tls)
         self.site.git = self  # type: ignore[attr-defined] # the exchange finds its server here
 
     def add_repository(self, name: str = REPOSITORY, files: dict[str, str] | None = None) -> Path:
@@ -105,10 +106,11 @@ def presented_token(authorization: str | None) -> str | None:
         return None
 
 
-class _GitExchange(Exchange):
+class GitExchange(Exchange):
     """One exchange with `git http-backend`."""
 
     def answer(self) -> None:
+        """Serve whoever clones, and who pushes with the token."""
         git: GitServer = self.server.git  # type: ignore[attr-defined] # set by GitServer
         place = urlsplit(self.path)
         service = parse_qs(place.query).get("service", [place.path.rpartition("/")[2]])[0]
@@ -123,17 +125,25 @@ class _GitExchange(Exchange):
                 self.reply(401, b"a token is needed to push\n", {"WWW-Authenticate": 'Basic realm="git"'})
             else:
                 body.rollover()
-                status = self._serve(git, place.path, place.query, body)
+                status = self.serve(git.folder, place.path, place.query, body)
         digest = None if token is None else hashlib.sha256(token.encode()).hexdigest()
         git.accesses.append(Access(service=service, path=place.path, status=status, presented_sha256=digest))
 
-    def _serve(self, git: GitServer, path: str, query: str, body: "tempfile.SpooledTemporaryFile[bytes]") -> int:
+    def serve(
+        self,
+        folder: Path,
+        path: str,
+        query: str,
+        body: "tempfile.SpooledTemporaryFile[bytes]",
+        more: Mapping[str, str] | None = None,
+    ) -> int:
+        """Let `git http-backend` answer for the repositories in `folder`; hooks find `more` in their environment."""
         body.seek(0, os.SEEK_END)
         length = body.tell()
         body.seek(0)
         environment = {
             "PATH": os.environ.get("PATH", ""),
-            "GIT_PROJECT_ROOT": str(git.folder),
+            "GIT_PROJECT_ROOT": str(folder),
             "GIT_HTTP_EXPORT_ALL": "1",
             "REQUEST_METHOD": self.command,
             "PATH_INFO": path,
@@ -144,6 +154,7 @@ class _GitExchange(Exchange):
             "GIT_PROTOCOL": self.headers.get("git-protocol", ""),
             "REMOTE_ADDR": "127.0.0.1",
             **_QUIET,
+            **(more or {}),
         }
         command = [shutil.which("git") or "git", "http-backend"]
         with subprocess.Popen(  # noqa: S603 - a fixed command

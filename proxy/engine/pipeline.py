@@ -243,7 +243,8 @@ class Engine:
     async def _mint(self, session: Session, grant: Grant, need: Need) -> Credential:
         labels = self._labels.get(session.id)
         if labels is None:
-            labels = self._labels[session.id] = records.job_labels(session.job)
+            labels = {**records.job_labels(session.job), "issuer": session.principal.issuer}
+            self._labels[session.id] = labels
         credential = await self._parts.minter.mint(
             MintRequest(
                 grant=grant,

@@ -175,7 +175,7 @@ def dropped_facts(dropped: Iterable[Dropped]) -> list[Fact]:
     """Describe what became of credentials that were dropped."""
     facts: list[Fact] = []
     for each in dropped:
-        expires_at = each.credential.expires_at
+        expires_at = each.credential.ends_at or each.credential.expires_at
         facts.append(
             {
                 "connector": each.credential.connector,

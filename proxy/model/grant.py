@@ -89,7 +89,8 @@ class MintRequest:
     grant: Grant
     session_id: str
     labels: Mapping[str, str]
-    """`organization`, `pipeline`, `step`, `branch`, `build_number`, `job_id`, ...: for session names and tags."""
+    """`organization`, `pipeline`, `step`, `branch`, `build_number`, `job_id`, ...: for session names and tags; and
+    `issuer`, who states them."""
     tokens: Mapping[str, HeldToken]
     need: Need = ()
 
@@ -104,6 +105,9 @@ class Credential:
     fingerprint: str
     """First 16 hex digits of the SHA-256 of the secret: names it in records without showing it."""
     expires_at: datetime | None
+    """When it is no longer used."""
+    ends_at: datetime | None = None
+    """When its issuer ends it, where that is later: until then there is something to take back."""
 
 
 class Fate(StrEnum):

@@ -53,6 +53,7 @@ class CountingConnector:
         self.gate: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
         self.fault: BaseException | None = None
         self.life: timedelta | None = HOUR
+        self.stays: timedelta | None = None
 
     def plan(self, view: RequestView, intent: Intent, scope: CountingScope) -> Plan:
         return Plan(needs_digest=scope.label == "digest", need=(("action", intent.action),))
@@ -69,6 +70,7 @@ class CountingConnector:
             facts={},
             fingerprint=f"{number:016x}",
             expires_at=None if self.life is None else self.clock.now() + self.life,
+            ends_at=None if self.stays is None else self.clock.now() + self.stays,
         )
 
     def apply(self, view: RequestView, scope: CountingScope, credential: Credential, body_digest: str | None) -> Edits:
@@ -368,6 +370,33 @@ async def test_what_can_be_revoked_is_revoked_at_the_end() -> None:
     await setting.mint("s2", "old")
     setting.clock.advance(HOUR)
     assert list(await setting.minter.drop("s2")) == []
+
+
+async def test_what_outlives_its_use_is_revoked_too() -> None:
+    """A credential that is no longer used here, but still taken by its issuer, is taken back at the session's end."""
+    setting = RevokingSetting()
+    setting.connector.life, setting.connector.stays = timedelta(minutes=15), HOUR
+    await setting.mint("s1", "old")
+    setting.clock.advance(timedelta(minutes=20))
+    await setting.mint("s1", "old")
+    setting.clock.advance(timedelta(minutes=20))
+    assert texts_of(await setting.minter.drop("s1")) == {"s1|old|1": Fate.REVOKED, "s1|old|2": Fate.REVOKED}
+    await setting.mint("s2", "old")
+    setting.clock.advance(HOUR)
+    assert list(await setting.minter.drop("s2")) == []
+
+
+async def test_what_must_still_be_revoked_is_not_forgotten_for_room() -> None:
+    """Room is made by forgetting what is void at its issuer, and by nothing else."""
+    setting = RevokingSetting()
+    setting.minter = CredentialMinter({"counting": setting.connector}, setting.clock, 1)
+    setting.connector.life, setting.connector.stays = timedelta(minutes=15), HOUR
+    await setting.mint("s1")
+    setting.clock.advance(timedelta(minutes=30))
+    with pytest.raises(CredentialError, match="too many"):
+        await setting.mint("s2")
+    setting.clock.advance(timedelta(minutes=30))
+    assert (await setting.mint("s2")).fingerprint == "0000000000000002"
 
 
 @pytest.mark.parametrize("fault", [CredentialError("down"), RuntimeError("bug"), TimeoutError()])

@@ -27,13 +27,13 @@ def test_each_connector_is_built_under_its_own_name() -> None:
     built = build_connectors(ConnectorParts(caller=Outbound(ssl.create_default_context()), clock=SystemClock()))
     assert {name: type(connector) for name, connector in built.items()} == {kind.name: kind for kind in CONNECTORS}
     assert connector_scopes() == {kind.name: kind.Scope for kind in CONNECTORS}
-    assert list(built) == ["aws", "token-exchange", "header"]
+    assert list(built) == ["aws", "github-app", "token-exchange", "header"]
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_every_example_of_the_page_loads(number: int) -> None:
     """With the real connectors' schemas, and without a finding."""
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     parsed = parse_rules(load_yaml(BLOCKS[number], "connectors.md").value, "connectors.md", connector_scopes())
     assert parsed.faults == ()
     assert [finding for finding in lint(parsed.rules) if finding.severity == "error"] == []

@@ -180,6 +180,7 @@ async def test_allowed_with_credential() -> None:
     assert path.trail.records[0].facts["stripped"] == ["authorization", "x-api-key"]
     assert path.trail.records[3].facts["credential"] == path.trail.records[1].facts["credential"]
     assert path.minter.minted[0].labels["pipeline"] == "web"
+    assert path.minter.minted[0].labels["issuer"] == clearance.session.principal.issuer
 
 
 async def test_what_a_request_needs_is_asked_for_and_recorded() -> None:
