@@ -34,9 +34,9 @@ from proxy.model.reason import Reason
 _USER: Final = "x-access-token"
 _ACTIONS: Final = "https://token.actions.githubusercontent.com"
 
-type _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,63}$")]
-type _Permissions = Mapping[_Name, Literal["read", "write", "admin"]]
-type _Repository = Annotated[
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,63}$")]
+_Permissions = Mapping[_Name, Literal["read", "write", "admin"]]
+_Repository = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*/([A-Za-z0-9._-]+|\*)$", max_length=140)
 ]
 
