@@ -223,6 +223,41 @@ async def test_a_repository_that_another_forge_states(stage: Stage, labels: dict
     assert stage.hub.calls == []
 
 
+@pytest.mark.parametrize(
+    "host, issuer, is_own",
+    [
+        ("github.com", ACTIONS, True),
+        ("github.com", f"{ACTIONS}/acme-enterprise", True),
+        ("github.com", "https://token.actions.octo.ghe.com", False),
+        ("octo.ghe.com", "https://token.actions.octo.ghe.com", True),
+        ("octo.ghe.com", ACTIONS, False),
+        ("octo.ghe.com", "https://token.actions.other.ghe.com", False),
+        ("github.example.com", "https://github.example.com/_services/token", True),
+        ("github.example.com", ACTIONS, False),
+    ],
+)
+async def test_whose_word_counts_for_a_jobs_repository(stage: Stage, host: str, issuer: str, *, is_own: bool) -> None:
+    """Actions of the rule's own site, an enterprise's included; every other issuer's `acme/storefront` is another's."""
+    asked = request(labels={"repository": "Acme/Storefront", "issuer": issuer})
+    told, reason = (
+        (await stage.refusal(asked=asked, repositories=[], host=host)) if host != "github.com" else ("", None)
+    )
+    if host == "github.com" and is_own:
+        assert (await stage.mint(asked=asked, repositories=[])).facts["repository"] == "github.com/Acme/Storefront"
+        return
+    if host == "github.com":
+        told, reason = await stage.refusal(asked=asked, repositories=[])
+    assert reason is (MAYBE if is_own else SCOPE)  # asked for at a site that is not there, or not asked for at all
+    assert ("does not state this job's repository" in told) != is_own
+
+
+def test_what_may_be_asked_for_otherwise(stage: Stage) -> None:
+    """`otherwise` is within the ceiling; metadata may always be read."""
+    assert stage.scope(otherwise={"contents": "read", "metadata": "read"}).otherwise["contents"] == "read"
+    with pytest.raises(ValidationError, match="more than `permissions` gives"):
+        stage.scope(otherwise={"metadata": "write"})
+
+
 async def test_whole_owners_get_one_repository_at_a_time(stage: Stage) -> None:
     """A rule for `acme/*` still mints for the repository of the request alone."""
     docs: Need = (("permissions", "contents=write issues=read"), ("repository", "acme/docs"))

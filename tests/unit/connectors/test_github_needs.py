@@ -10,7 +10,7 @@ from proxy.intents import registry
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
 from proxy.model.grant import Need
-from proxy.model.intent import BodyPrefix, Intent, RequestView
+from proxy.model.intent import BodyPrefix, EffectClass, Intent, RequestView, Resource
 from proxy.model.reason import Reason
 
 ALLOWED = ("Acme/Storefront",)
@@ -263,6 +263,28 @@ def test_a_server_of_ones_own() -> None:
     assert "takes no token" in refusal(view("GET", "/repos/acme/storefront", "api.github.com"), site=own)
     hidden = view("POST", "/api/v3/git-receive-pack", own, packets(f"{ZERO} {ONE} refs/heads/x\0"))
     assert refusal(hidden, site=own).startswith("github-app: ")
+
+
+def test_a_server_whose_api_nobody_reads() -> None:
+    """Without `github` in the rules its API is plain HTTP, which tells neither operation nor repository: no token."""
+    own = "github.example.com"
+    asked = view("GET", "/api/v3/repos/acme/storefront/issues", own)
+    with pytest.raises(CredentialError, match="name what it does in the rule's `intent`"):
+        find_need(meant(asked), find_surface(asked, own), own, ALLOWED, CEILING, {"contents": "read"})
+
+
+def test_a_repository_of_another_site() -> None:
+    """Whatever a decoder may make of a request: a repository elsewhere gets no token of this site."""
+    elsewhere = Intent(
+        protocol="git",
+        action="fetch",
+        resource=Resource(type="git-repository", id="github.com.evil.test/acme/storefront"),
+        effect=EffectClass.READ,
+        exact=True,
+    )
+    asked = view("POST", "/acme/storefront/git-upload-pack", "github.com", packets())
+    with pytest.raises(CredentialError, match="a repository that is not at"):
+        find_need(elsewhere, find_surface(asked, "github.com"), "github.com", ALLOWED, CEILING, {})
 
 
 def test_a_tenant() -> None:

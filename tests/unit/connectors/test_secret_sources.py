@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from proxy.connectors import secret_sources
 from proxy.connectors.parts import ConnectorParts
-from proxy.connectors.secret_sources import SecretSource, read_secret
+from proxy.connectors.secret_sources import SecretSource, read_pem, read_secret
 from proxy.demo.tls import StageRoot
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
@@ -297,3 +297,48 @@ async def test_wrong_keys_are_refused(aws: Aws, monkeypatch: pytest.MonkeyPatch)
     """What AWS answers in another form than JSON is told by its status."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     assert "AWS ssm: status 403" in await refusal(aws.parts, aws_parameter={"name": "/x", "region": "eu-west-1"})
+
+
+def block(*lines: str, kind: str = "PRIVATE KEY") -> str:
+    return "\n".join([f"-----BEGIN {kind}-----", *lines, f"-----END {kind}-----", ""])
+
+
+KEY = block("cGxhbnRlZC0wMTIzNDU2Nzg5LXNlY3JldA==")
+
+
+@pytest.mark.parametrize("content", [KEY, KEY.rstrip(), KEY.replace("\n", "\r\n"), f"\n\n{KEY}\n\n"])
+async def test_a_private_key_has_many_lines(tmp_path: Path, content: str) -> None:
+    """One PEM block, whatever its line ends, from a file or a command alike."""
+    place = write(tmp_path / "key", content.encode())
+    assert (await read_pem(source(file=place), NOWHERE)).reveal() == KEY
+    assert (await read_pem(source(command=["cat", place]), NOWHERE)).reveal() == KEY
+
+
+NO_KEYS = [
+    pytest.param(PLANTED, id="one-line"),
+    pytest.param(KEY + KEY, id="two-keys"),
+    pytest.param(f"{PLANTED}\n{KEY}", id="words-before"),
+    pytest.param(f"{KEY}{PLANTED}", id="words-after"),
+    pytest.param(block(PLANTED, kind="CERTIFICATE"), id="certificate"),
+    pytest.param(block(PLANTED, kind="PUBLIC KEY"), id="public-key"),
+    pytest.param(block(), id="nothing-inside"),
+    pytest.param(block("a\x00b"), id="control-character"),
+    pytest.param(block("\u00e9"), id="no-ascii"),
+    pytest.param(KEY.replace("END PRIVATE", "END RSA PRIVATE"), id="another-end"),
+]
+
+
+@pytest.mark.parametrize("content", NO_KEYS)
+async def test_what_is_not_one_private_key_is_refused(tmp_path: Path, content: str) -> None:
+    """The source is named, nothing of its content."""
+    place = write(tmp_path / "key", content.encode())
+    with pytest.raises(CredentialError, match="something else than one private key in PEM") as caught:
+        await read_pem(source(file=place), NOWHERE)
+    assert PLANTED not in str(caught.value)
+    assert place in str(caught.value)
+
+
+async def test_a_key_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
+    """As every secret is."""
+    with pytest.raises(CredentialError, match="chmod o="):
+        await read_pem(source(file=write(tmp_path / "key", KEY.encode(), 0o644)), NOWHERE)
