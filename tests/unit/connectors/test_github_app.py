@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from pydantic import ValidationError
 
 from proxy.connectors.github_app import GitHubAppConnector, GitHubAppScope
 from proxy.connectors.parts import ConnectorParts, Revoking
@@ -248,13 +247,6 @@ async def test_whose_word_counts_for_a_jobs_repository(stage: Stage, host: str, 
     assert ("certificate is not accepted" if is_own else "does not state this job's repository") in told
 
 
-def test_what_may_be_asked_for_otherwise(stage: Stage) -> None:
-    """`otherwise` is within the ceiling; metadata may always be read."""
-    assert stage.scope(otherwise={"contents": "read", "metadata": "read"}).otherwise["contents"] == "read"
-    with pytest.raises(ValidationError, match="more than `permissions` gives"):
-        stage.scope(otherwise={"metadata": "write"})
-
-
 async def test_whole_owners_get_one_repository_at_a_time(stage: Stage) -> None:
     """A rule for `acme/*` still mints for the repository of the request alone."""
     docs: Need = (("permissions", "contents=write issues=read"), ("repository", "acme/docs"))
@@ -477,32 +469,3 @@ async def test_a_wide_token_that_cannot_be_given_back_is_refused_all_the_same(st
     stage.hub.revokes = False
     assert await stage.refusal() == ("GitHub: the token is not for Acme/Storefront alone", MAYBE)
     assert stage.hub.calls[-1] == "DELETE /installation/token"
-
-
-BAD_SCOPES: list[dict[str, Any]] = [
-    {"app": ""},
-    {"app": 0},
-    {"app": "a b"},
-    {"permissions": {}},
-    {"permissions": {"contents": "none"}},
-    {"permissions": {"Contents": "read"}},
-    {"permissions": {"contents=write a": "read"}},
-    {"repositories": ["storefront"]},
-    {"repositories": ["acme/*/x"]},
-    {"repositories": ["*/storefront"]},
-    {"repositories": ["acme/store*"]},
-    {"repositories": ["https://github.com/acme/storefront"]},
-    {"otherwise": {"contents": "admin"}},
-    {"otherwise": {"issues": "read"}},
-    {"installation": 0},
-    {"host": "codeload.github.com"},
-    {"key": "-----BEGIN"},
-    {"surprise": 1},
-]
-
-
-@pytest.mark.parametrize("given", BAD_SCOPES, ids=str)
-def test_a_scope_is_checked_when_the_rule_is_read(stage: Stage, given: dict[str, Any]) -> None:
-    """Names without an owner, wild owners, levels that do not exist and more than the ceiling are refused."""
-    with pytest.raises(ValidationError):
-        stage.scope(**given)
