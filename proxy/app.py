@@ -226,6 +226,7 @@ async def _build(
         meter=metrics,
         desk=desk,
         rules=lambda: rules.current,
+        new_lock=asyncio.Lock,
     )
     engine = Engine(parts)
     dialer = Dialer(

@@ -1,6 +1,7 @@
 """Identify, decode, decide, record, mint, edit, record. Deny first, allow last; a record before anything leaves."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -39,7 +40,11 @@ class Desk(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The edges, wired by `app`. `rules` returns the current rule set, atomically replaced by a reload."""
+    """The edges, wired by `app`.
+
+    `rules` returns the current rule set, atomically replaced by a reload; `new_lock` makes a mutual exclusion of the
+    event loop (`asyncio.Lock`).
+    """
 
     clock: Clock
     entropy: Entropy
@@ -48,6 +53,7 @@ class Parts:
     meter: Meter
     desk: Desk
     rules: Callable[[], RuleSet]
+    new_lock: Callable[[], AbstractAsyncContextManager[object]]
 
 
 @dataclass(slots=True)
@@ -69,6 +75,7 @@ class Engine:
         self._parts = parts
         self._open: dict[str, _OpenFlow] = {}
         self._recorded: set[tuple[str, str]] = set()
+        self._recording = parts.new_lock()
         self._who: dict[str, dict[str, Fact]] = {}
         self._labels: dict[str, dict[str, str]] = {}
         self._leads = LeadBook()
@@ -255,9 +262,13 @@ class Engine:
             )
         )
         mark = (session.id, credential.fingerprint)
-        if mark not in self._recorded:
-            await self._parts.trail.append(records.credential_record(self._now(), session, grant.key, credential, need))
-            self._recorded.add(mark)
+        if mark in self._recorded:
+            return credential
+        async with self._recording:  # of many that wait for one credential the first records it, and none goes before
+            if mark not in self._recorded:
+                record = records.credential_record(self._now(), session, grant.key, credential, need)
+                await self._parts.trail.append(record)
+                self._recorded.add(mark)
         return credential
 
     async def _deny(self, flow_id: str, parts: dict[str, Fact], reason: Reason, detail: str = "") -> Denial:

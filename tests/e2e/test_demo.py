@@ -67,5 +67,5 @@ def test_keep_leaves_it_running(tmp_path: Path) -> None:
         )
         running.send_signal(signal.SIGINT)
         running.wait(30)
-    assert '"no-rule"' in tried.stdout, tried.stderr
+    assert "no-rule" in tried.stdout, tried.stderr
     assert list(tmp_path.glob("jobgate-demo-*")) == []

@@ -99,6 +99,7 @@ class Path:
                 meter=self.meter,
                 desk=self.desk,
                 rules=lambda: rules,
+                new_lock=asyncio.Lock,
             )
         )
 
@@ -181,6 +182,23 @@ async def test_allowed_with_credential() -> None:
     assert path.trail.records[3].facts["credential"] == path.trail.records[1].facts["credential"]
     assert path.minter.minted[0].labels["pipeline"] == "web"
     assert path.minter.minted[0].labels["issuer"] == clearance.session.principal.issuer
+
+
+class SlowTrail(RecordingTrail):
+    """Lets others run before a record is durable, as a disk does."""
+
+    async def append(self, record: AuditRecord) -> Link:
+        await asyncio.sleep(0)
+        return await super().append(record)
+
+
+async def test_many_requests_of_one_credential_record_it_once() -> None:
+    """However many wait for it, a credential has one record, and none of them goes on before it is durable."""
+    path = Path(SlowTrail())
+    cleared = [await admitted(path, view("api.example")) for _ in range(8)]
+    await asyncio.gather(*(path.engine.equip(each, None) for each in cleared))
+
+    assert path.kinds.count(Kind.CREDENTIAL_MINTED) == 1
 
 
 async def test_what_a_request_needs_is_asked_for_and_recorded() -> None:
