@@ -129,7 +129,7 @@ FULLEST = (
     ),
     records.refusal_record(AT, "f", records.connect_facts(VIEW.authority), Reason.NO_RULE, "d"),
     records.outcome_record(AT, "f", OUTCOME, "fingerprint"),
-    records.credential_record(AT, SESSION, "k", CREDENTIAL),
+    records.credential_record(AT, SESSION, "k", CREDENTIAL, (("repository", "shop"),)),
     records.connection_record(AT, END),
 )
 
