@@ -15,9 +15,11 @@ from proxy.config import Settings, connect_map, control_place, trusted_issuers
 from proxy.connectors.minting import CredentialMinter
 from proxy.connectors.parts import ConnectorParts
 from proxy.connectors.registry import build_connectors, connector_scopes
+from proxy.control.kill_file import KillFile, load_kills
 from proxy.control.metrics import Metrics
 from proxy.control.routes import ControlParts, Routes
 from proxy.control.server import ControlServer
+from proxy.engine.kills import KillDesk, KillParts, KillSwitch
 from proxy.engine.pipeline import Engine, Parts
 from proxy.engine.sessions import DeskLimits, DeskParts, SessionDesk
 from proxy.gateway.addresses import AddressPolicy
@@ -63,6 +65,7 @@ class Sidecar:
     gateway: Gateway
     metrics: Metrics
     own: OwnIdentity | None
+    kills: KillDesk
     control: ControlServer | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _stopping: bool = False
@@ -197,38 +200,61 @@ async def _lay_base(settings: Settings, undo: contextlib.AsyncExitStack) -> _Bas
     return _Base(clock=clock, tee=tee, trail=trail, rules=rules, ca=ca, trust=trust, outbound=outbound)
 
 
-async def _build(
-    settings: Settings, issuers: tuple[TrustedIssuer, ...], base: _Base, undo: contextlib.AsyncExitStack
-) -> Sidecar:
-    """Put the path on the base, and the gateway before it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PathParts:
+    """What the path stands on beside the base."""
+
+    keys: JwksCache
+    minter: CredentialMinter
+    metrics: Metrics
+    kills: KillSwitch
+
+
+def _lay_path(
+    settings: Settings, issuers: tuple[TrustedIssuer, ...], base: _Base, given: _PathParts
+) -> tuple[SessionDesk, Engine]:
+    """Make the desk and the engine, on the same clock, trail, minter and kill switch."""
     clock, trail, rules, entropy = base.clock, base.trail, base.rules, SystemEntropy()
-    keys = JwksCache(base.outbound, issuers)
-    minter = CredentialMinter(build_connectors(ConnectorParts(caller=base.outbound, clock=clock)), clock)
     desk = SessionDesk(
         DeskParts(
             clock=clock,
             entropy=entropy,
             trail=trail,
-            keys=keys,
-            minter=minter,
+            keys=given.keys,
+            minter=given.minter,
             new_lock=asyncio.Lock,
             together=asyncio.gather,
+            kills=given.kills,
         ),
         issuers,
         DeskLimits(ceiling=settings.session.ceiling, maximum=settings.session.maximum),
     )
-    metrics = Metrics()
     parts = Parts(
         clock=clock,
         entropy=entropy,
         trail=trail,
-        minter=minter,
-        meter=metrics,
+        minter=given.minter,
+        meter=given.metrics,
         desk=desk,
         rules=lambda: rules.current,
         new_lock=asyncio.Lock,
+        kills=given.kills,
     )
-    engine = Engine(parts)
+    return desk, Engine(parts)
+
+
+async def _build(
+    settings: Settings, issuers: tuple[TrustedIssuer, ...], base: _Base, undo: contextlib.AsyncExitStack
+) -> Sidecar:
+    """Put the path on the base, and the gateway before it."""
+    clock, trail = base.clock, base.trail
+    switch = KillSwitch(load_kills(settings.kills))
+    keys = JwksCache(base.outbound, issuers)
+    minter = CredentialMinter(build_connectors(ConnectorParts(caller=base.outbound, clock=clock)), clock)
+    metrics = Metrics()
+    desk, engine = _lay_path(
+        settings, issuers, base, _PathParts(keys=keys, minter=minter, metrics=metrics, kills=switch)
+    )
     dialer = Dialer(
         AddressPolicy(),  # nothing private until our own places are known, see `_begin`
         base.trust,
@@ -238,6 +264,15 @@ async def _build(
     gateway = Gateway(engine=engine, dialer=dialer, leaves=LeafContexts(base.ca), limits=_limits(settings))
     host, port = await gateway.listen(settings.listen.host, settings.listen.port)
     undo.push_async_callback(gateway.drain, 0)
+    kills = KillParts(
+        clock=clock,
+        entropy=SystemEntropy(),
+        trail=trail,
+        store=KillFile(settings.kills),
+        sessions=desk,
+        cut=lambda kill: gateway.close_flows(engine.flows_of(kill)),
+        together=asyncio.gather,
+    )
     return Sidecar(
         settings=settings,
         place=Authority(host, port),
@@ -250,6 +285,7 @@ async def _build(
         gateway=gateway,
         metrics=metrics,
         own=None if settings.identity is None else OwnIdentity(settings.identity, desk),
+        kills=KillDesk(switch, kills),
     )
 
 
@@ -294,6 +330,7 @@ def _control_parts(sidecar: Sidecar) -> ControlParts:
         metrics=sidecar.metrics.render,
         certificate=lambda: sidecar.base.ca.pem,
         proxy=sidecar.place,
+        kills=sidecar.kills,
         operator_token=_operator_token(sidecar.settings),
     )
 

@@ -151,6 +151,7 @@ class Settings(_Section):
     identity: IdentitySettings | None = None
     session: SessionSettings = SessionSettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    kills: Path = Path(".jobgate/kills.json")
     limits: LimitSettings = LimitSettings()
 
     @model_validator(mode="after")
@@ -255,6 +256,7 @@ def _mapping(located: Located, source: Path | None) -> dict[str, Any]:
 
 _PATHS = (
     ("certs",),
+    ("kills",),
     ("rules",),
     ("audit", "directory"),
     ("audit", "checkpoint_key"),

@@ -41,6 +41,8 @@ def command(*, keep: bool, no_color: bool) -> int:
     if missing:
         raise DemoPartError("the demo needs more than this machine has:\n  " + "\n  ".join(missing))
     signal.signal(signal.SIGTERM, _leave)
+    # A shell that starts us in the background has interrupts ignored; whoever sends one means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with _scratch() as folder:
         return Demo(folder, View(plain=no_color or "NO_COLOR" in os.environ)).play(keep=keep)
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "Show everything at work on this machine, without any account.",
     "check": "Check rule files: errors, and the obvious mistakes.",
     "explain": "Say how one request would be decided, and why.",
+    "kill": "Stop a job, pipeline, rule, connector or host at once; list and lift what is stopped.",
     "audit": "Verify and read the audit trail.",
     "health": "Ask a running proxy whether it is ready.",
 }

@@ -70,6 +70,20 @@ class ControlClient:
         found = self._expect(200, self.call("GET", "/v1/sessions", secret=secret)).json().get("sessions")
         return found if isinstance(found, list) else []
 
+    def list_kills(self, secret: Secret | None = None) -> list[dict[str, Any]]:
+        """Return what is stopped."""
+        found = self._expect(200, self.call("GET", "/v1/kills", secret=secret)).json().get("kills")
+        return found if isinstance(found, list) else []
+
+    def kill(self, scope: str, value: str, why: str, secret: Secret | None = None) -> dict[str, Any]:
+        """Stop something; return what was stopped."""
+        body = {"scope": scope, "value": value, "why": why}
+        return self._expect(201, self.call("POST", "/v1/kills", body=body, secret=secret)).json()
+
+    def lift(self, kill_id: str, secret: Secret | None = None) -> None:
+        """Let something go on."""
+        self._expect(204, self.call("DELETE", f"/v1/kills/{kill_id}", secret=secret))
+
     def is_live(self) -> bool:
         """Return whether the proxy runs."""
         return self.call("GET", "/healthz").status == 200

@@ -1,8 +1,8 @@
 """What the control API does: one table of paths, one small function each. No sockets.
 
 Who may what: anybody who reaches us may exchange a token of their own and read health. A session is ended by its own
-secret or by the operator's token. The list of sessions is for the operator: their token, or the Unix socket, which
-only the user jobgate runs as can open.
+secret or by the operator's token. The list of sessions, and the kill switch, are for the operator: their token, or the
+Unix socket, which only the user jobgate runs as can open; but what is stopped goes on by the token alone.
 """
 
 import hmac
@@ -19,9 +19,11 @@ from proxy.model.authority import Authority
 from proxy.model.errors import IntentError
 from proxy.model.grant import Secret
 from proxy.model.identity import Session, UnverifiedToken
+from proxy.model.kill import Kill
 from proxy.model.reason import Reason
 
 _SESSION: Final = re.compile(r"/v1/sessions/([A-Za-z0-9_.-]{1,64})")
+_KILL: Final = re.compile(r"/v1/kills/([A-Za-z0-9_.-]{1,64})")
 _MALFORMED: Final = Reason.BODY_MALFORMED.value
 
 
@@ -48,6 +50,20 @@ class Desk(Protocol):
         """End a session."""
 
 
+class Kills(Protocol):
+    """Where things are stopped; `engine.kills.KillDesk`."""
+
+    @property
+    def kills(self) -> tuple[Kill, ...]:
+        """What is stopped."""
+
+    async def kill(self, scope: str, value: str, why: str) -> Kill:
+        """Stop something."""
+
+    async def lift(self, kill_id: str) -> Kill | None:
+        """Let something go on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlParts:
     """What the routes need, wired by `app`.
@@ -63,6 +79,7 @@ class ControlParts:
     metrics: Callable[[], bytes]
     certificate: Callable[[], bytes]
     proxy: Authority
+    kills: Kills
     operator_token: Secret | None = None
 
 
@@ -77,12 +94,16 @@ class Routes:
             "/metrics": {"GET": self._metrics},
             "/v1/ca.pem": {"GET": self._certificate},
             "/v1/sessions": {"GET": self._list, "POST": self._open},
+            "/v1/kills": {"GET": self._list_kills, "POST": self._kill},
         }
 
     async def answer(self, request: Request) -> Reply:
         """Answer one well-formed request."""
-        is_session = _SESSION.fullmatch(request.path) is not None
-        methods = {"DELETE": self._close} if is_session else self._table.get(request.path)
+        methods = self._table.get(request.path)
+        if _SESSION.fullmatch(request.path) is not None:
+            methods = {"DELETE": self._close}
+        elif _KILL.fullmatch(request.path) is not None:
+            methods = {"DELETE": self._lift}
         if methods is None:
             return error_reply(404, "not-found", "there is nothing at this path")
         serve = methods.get(request.method)
@@ -132,8 +153,7 @@ class Routes:
         )
 
     async def _list(self, request: Request) -> Reply:
-        if not (request.local or self._is_operator(request)):
-            return error_reply(401, "operator-only", "present the operator's token, or use the Unix socket")
+        self._check_operator(request)
         return json_reply(
             200,
             {
@@ -164,11 +184,53 @@ class Routes:
             Reply(status=204) if closed else error_reply(404, Reason.SESSION_UNKNOWN.value, "no such session of yours")
         )
 
+    async def _list_kills(self, request: Request) -> Reply:
+        self._check_operator(request)
+        return json_reply(200, {"kills": [_describe_kill(kill) for kill in self._parts.kills.kills]})
+
+    async def _kill(self, request: Request) -> Reply:
+        self._check_operator(request)
+        body = read_json(request)
+        scope, value, why = (body.get(name) for name in ("scope", "value", "why"))
+        if set(body) != {"scope", "value", "why"} or not all(isinstance(each, str) for each in (scope, value, why)):
+            raise Refusal(400, _MALFORMED, "the body holds `scope`, `value` and `why`, each a text")
+        try:
+            kill = await self._parts.kills.kill(str(scope), str(value), str(why))
+        except ValueError as error:
+            raise Refusal(400, _MALFORMED, str(error)) from None
+        except OSError:
+            raise Refusal(503, "not-stored", "it is stopped, but would not be after a restart: see the log") from None
+        return json_reply(201, _describe_kill(kill))
+
+    async def _lift(self, request: Request) -> Reply:
+        # A job may reach the socket too: it may end itself, never let itself go on.
+        if not self._is_operator(request):
+            raise Refusal(401, "operator-only", "present the operator's token (`session.operator_token`)")
+        try:
+            lifted = await self._parts.kills.lift(request.path.rpartition("/")[2])
+        except OSError:
+            raise Refusal(503, "not-stored", "it cannot be stored, and stays stopped: see the log") from None
+        return Reply(status=204) if lifted else error_reply(404, "not-found", "nothing is stopped by this id")
+
+    def _check_operator(self, request: Request) -> None:
+        if not (request.local or self._is_operator(request)):
+            raise Refusal(401, "operator-only", "present the operator's token, or use the Unix socket")
+
     def _is_operator(self, request: Request) -> bool:
         presented, wanted = request.bearer, self._parts.operator_token
         if presented is None or wanted is None or not wanted.reveal():
             return False
         return hmac.compare_digest(presented.reveal().encode("utf-8"), wanted.reveal().encode("utf-8"))
+
+
+def _describe_kill(kill: Kill) -> dict[str, object]:
+    return {
+        "id": kill.id,
+        "scope": kill.scope.value,
+        "value": kill.value,
+        "why": kill.why,
+        "at": kill.at.isoformat(),
+    }
 
 
 def _read_tokens(request: Request) -> tuple[UnverifiedToken, list[UnverifiedToken]]:

@@ -48,6 +48,7 @@ class Sidecar:
         self.errors = folder / "sidecar.log"
         self.config = folder / "jobgate.yaml"
         whole = {
+            "kills": str(folder / "kills.json"),
             **settings,
             "listen": f"127.0.0.1:{self.port}",
             "control": str(self.control),

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
 from proxy.engine import hygiene, records
 from proxy.engine.decide import AccessQuestion, decide
+from proxy.engine.kills import KillSwitch, is_aimed_at_flow
 from proxy.engine.leads import LeadBook, LeadReader, led_by
 from proxy.engine.ports import Clock, Entropy, Meter, Minter, Trail
 from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
@@ -19,6 +20,7 @@ from proxy.model.errors import AuditError, CredentialError
 from proxy.model.grant import NO_EDITS, PLAIN, AnswerReader, Credential, Edits, Grant, MintRequest, Need
 from proxy.model.identity import Session
 from proxy.model.intent import BodyWanted, Intent, RequestView
+from proxy.model.kill import Kill
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact
 from proxy.policy.compile import RuleSet
@@ -54,6 +56,7 @@ class Parts:
     desk: Desk
     rules: Callable[[], RuleSet]
     new_lock: Callable[[], AbstractAsyncContextManager[object]]
+    kills: KillSwitch = field(default_factory=KillSwitch)
 
 
 @dataclass(slots=True)
@@ -61,6 +64,9 @@ class _OpenFlow:
     """An allowed exchange whose outcome is still to come."""
 
     session: Session
+    host: str
+    rule_ids: tuple[str, ...]
+    connector: str | None = None
     credential: str | None = None
 
 
@@ -106,6 +112,8 @@ class Engine:
         if (unfit := self._unfit(session)) is not None:
             return await self._deny(flow_id, parts, unfit)
         decision = reach(self._parts.rules(), session.job, authority, self._parts.clock.now(), session.declared)
+        # Of a tunnel that is inspected only the host is decided here: other rules may speak for the requests inside.
+        decision = self._stop(decision, authority.host, only_host=decision.inspect)
         if decision.is_allowed and decision.inspect:
             return Tunnel(flow_id=flow_id, inspect=True)  # each request inside is decided, and recorded, on its own
         if (failed := await self._record_decision(flow_id, parts, decision, session)) is not None:
@@ -131,7 +139,7 @@ class Engine:
         verdict = decide(AccessQuestion(view, session.job, self._parts.rules(), self._now(), session.declared, led))
         if isinstance(verdict, BodyWanted):
             return verdict
-        decision = verdict.decision
+        decision = self._stop(verdict.decision, view.authority.host)
         if verdict.fault:
             parts["detail"] = verdict.fault
         parts.update(records.intent_facts(verdict.intent))
@@ -243,9 +251,27 @@ class Engine:
         """Return why nothing may be allowed at this moment, whatever the rules say."""
         if not self._parts.desk.is_open(session):
             return Reason.SESSION_EXPIRED
+        if self._parts.kills.of_job(session.job) is not None:
+            return Reason.KILLED
         if not self._parts.trail.is_writable():
             return Reason.TRAIL_UNAVAILABLE
         return None
+
+    def _stop(self, decision: Decision, host: str, *, only_host: bool = False) -> Decision:
+        """Return the decision, denied where an operator has stopped its host, a rule that spoke, or its connector."""
+        connector = None if decision.grant is None else decision.grant.connector
+        spoken = ((), None) if only_host else (decision.rule_ids, connector)
+        if self._parts.kills.of_flow(host, *spoken) is None:
+            return decision
+        return replace(decision, effect=Effect.DENY, reason=Reason.KILLED, grant=None)
+
+    def flows_of(self, kill: Kill) -> frozenset[str]:
+        """Return the open flows that a kill is aimed at by host, rule or connector."""
+        return frozenset(
+            flow_id
+            for flow_id, flow in self._open.items()
+            if is_aimed_at_flow(kill, flow.host, frozenset(flow.rule_ids), flow.connector)
+        )
 
     async def _mint(self, session: Session, grant: Grant, need: Need) -> Credential:
         labels = self._labels.get(session.id)
@@ -284,7 +310,8 @@ class Engine:
     ) -> Denial | None:
         """Return once the decision is durable, with an allowed flow open; a Denial when it may not be."""
         if decision.is_allowed:
-            self._open[flow_id] = _OpenFlow(session)
+            connector = None if decision.grant is None else decision.grant.connector
+            self._open[flow_id] = _OpenFlow(session, str(parts["host"]), decision.rule_ids, connector)
         try:
             failed = await self._append(flow_id, records.decision_record(self._now(), flow_id, parts, decision))
         except BaseException:

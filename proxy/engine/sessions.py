@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from proxy.engine.kills import KillSwitch
 from proxy.engine.ports import Clock, Entropy, KeySource, Minter, Trail
 from proxy.engine.records import dropped_facts, job_facts
 from proxy.engine.seam import Denial, Peer, Presented
@@ -67,6 +68,7 @@ class DeskParts:
     minter: Minter
     new_lock: Callable[[], AbstractAsyncContextManager[object]]
     together: Callable[..., Awaitable[object]]
+    kills: KillSwitch = field(default_factory=KillSwitch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +286,8 @@ class SessionDesk:
             identified = await self._identify(token, asked.others)
         except (TokenError, IssuerError) as error:
             return self._refuse(error.reason, str(error), token, address)
+        if self._parts.kills.of_job(identified.job) is not None:
+            return self._refuse(Reason.KILLED, "an operator has stopped this job", token, address)
         # From here to the reservation nothing is awaited: of two that come at once, one wins.
         now = self._now()
         if self._replays.is_used(identified.replay):

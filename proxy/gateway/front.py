@@ -229,7 +229,7 @@ class Connection:
     async def _pass_through(self, session: Session, authority: Authority, tunnel: Tunnel) -> None:
         lane = self._parts.lane
         outcome = Outcome(reason=Reason.INTERRUPTED)
-        passage = self._work = PassThrough(lane.pool, lane.limits, self.wire, session, authority)
+        passage = self._work = PassThrough(lane.pool, lane.limits, self.wire, session, authority, tunnel.flow_id)
         try:
             if self.wire.buffer:
                 outcome = passage.outcome(Reason.PROTOCOL_REFUSED)
@@ -307,6 +307,11 @@ class Connection:
         """Cut what is under way for a session that has ended; the next question would be denied anyway."""
         if self._session is not None and self._session.id == session_id and self._work is not None:
             self._work.fail(ProtocolError("the session has ended", Reason.SESSION_EXPIRED))
+
+    def end_flows(self, flow_ids: frozenset[str]) -> None:
+        """Cut what is under way here if it is one of these flows."""
+        if self._work is not None and self._work.flow_id in flow_ids:
+            self._work.fail(ProtocolError("an operator has stopped this", Reason.KILLED))
 
     def _record_end(self) -> None:
         reason, detail = self._end

@@ -71,6 +71,7 @@ class Exchange:
         "_upload",
         "_upstream",
         "_waiting_since",
+        "flow_id",
         "inside_tunnel",
     )
 
@@ -81,6 +82,7 @@ class Exchange:
         self._session = session
         self._request = request
         self.inside_tunnel = request.view.scheme == "https"
+        self.flow_id: str | None = None
         self._decoder: Decoder = request.framing.decoder()
         self._began = perf_counter()
         self._marks: dict[str, float] = {}
@@ -145,6 +147,7 @@ class Exchange:
     # -- the path of an allowed request
 
     async def _carry(self, clearance: Clearance) -> bool:
+        self.flow_id = clearance.flow_id
         concluded = False
         reason, detail, keep = Reason.INTERNAL, "", False
         self._client.on_lost = self._client_lost

@@ -73,6 +73,11 @@ class Gateway:
             connection.end_session(session_id)
         self._pool.close_session(session_id)
 
+    def close_flows(self, flow_ids: frozenset[str]) -> None:
+        """End these flows."""
+        for connection in list(self._tasks.values()):
+            connection.end_flows(flow_ids)
+
     async def drain(self, seconds: float) -> None:
         """Stop accepting, let what was asked be answered for at most `seconds`, then end the rest, on record."""
         self._draining = True

@@ -52,9 +52,13 @@ class PassThrough:
         "_session",
         "_started",
         "_upstream",
+        "flow_id",
     )
 
-    def __init__(self, pool: Pool, limits: Limits, client: Wire, session: Session, authority: Authority) -> None:
+    def __init__(
+        self, pool: Pool, limits: Limits, client: Wire, session: Session, authority: Authority, flow_id: str
+    ) -> None:
+        self.flow_id: str | None = flow_id
         self._pool = pool
         self._limits = limits
         self._client = client

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     FOREIGN_JOB = "foreign-job"
     UNDECLARED = "undeclared"
     INTENT_BROKEN = "intent-broken"
+    KILLED = "killed"
     RULES_UNAVAILABLE = "rules-unavailable"
     ADDRESS_REFUSED = "address-refused"
     NAME_UNRESOLVED = "name-unresolved"
@@ -146,6 +147,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Add it to the step's declared intents (JOBGATE_INTENT).",
     ),
     Reason.INTENT_BROKEN: Explanation(403, "The request names an operation but is malformed.", _FIX_CLIENT),
+    Reason.KILLED: Explanation(
+        403, "An operator has stopped this.", "Ask those who run jobgate; `jobgate kill` lists why."
+    ),
     Reason.RULES_UNAVAILABLE: Explanation(503, "No rule set is loaded.", _RETRY),
     Reason.ADDRESS_REFUSED: Explanation(403, "The name resolves to an address that is never dialled.", _ASK_RULE),
     Reason.NAME_UNRESOLVED: Explanation(502, "The name does not resolve.", _LOOK_UPSTREAM),

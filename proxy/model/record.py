@@ -22,6 +22,8 @@ class Kind(StrEnum):
     CREDENTIAL_MINTED = "credential.minted"
     CREDENTIAL_REFUSED = "credential.refused"
     CREDENTIAL_DROPPED = "credential.dropped"
+    KILL_SET = "kill.set"
+    KILL_LIFTED = "kill.lifted"
     DECISION = "flow.decision"
     OUTCOME = "flow.outcome"
     CONNECTION = "connection.closed"

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from proxy.control.client import ControlAnswer, ControlClient, ControlError
+from proxy.control.kill_file import KillFile
 from proxy.control.routes import ControlParts, Routes
 from proxy.control.server import ControlLimits, ControlServer
+from proxy.engine.kills import KillDesk, KillParts, KillSwitch
 from proxy.engine.sessions import DeskParts, SessionDesk
 from proxy.model.authority import Authority
 from proxy.model.errors import ConfigError
@@ -56,6 +58,15 @@ class World:
             together=asyncio.gather,
         )
         self.desk = SessionDesk(parts, [trusted])
+        kill_parts = KillParts(
+            clock=SystemClock(),
+            entropy=SystemEntropy(),
+            trail=self.trail,
+            store=KillFile(folder / "kills.json"),
+            sessions=self.desk,
+            cut=lambda _: None,
+            together=asyncio.gather,
+        )
         self.routes = Routes(
             ControlParts(
                 desk=self.desk,
@@ -63,6 +74,7 @@ class World:
                 metrics=lambda: b"jobgate_up 1\n",
                 certificate=lambda: b"-----BEGIN CERTIFICATE-----\n",
                 proxy=Authority("127.0.0.1", 8080),
+                kills=KillDesk(KillSwitch(), kill_parts),
                 operator_token=OPERATOR,
             )
         )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from proxy.engine.kills import KillSwitch
 from proxy.engine.pipeline import Engine, Parts
 from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
 from proxy.model.authority import Authority
@@ -13,6 +14,7 @@ from proxy.model.errors import CredentialError
 from proxy.model.grant import NO_EDITS, Edits, Secret
 from proxy.model.identity import JobContext, Principal, Session
 from proxy.model.intent import BodyPrefix, BodyWanted, RequestView
+from proxy.model.kill import Kill, KillScope
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Kind, Link
 from tests.fakes.clock import FixedClock
@@ -27,7 +29,7 @@ PEER = Peer(connection_id="c-1", address="127.0.0.1:5")
 SESSION = Session(
     id="s-1",
     principal=Principal(provider="buildkite", issuer="i", subject="s", token_digest="d"),
-    job=JobContext(organization="acme", pipeline="web", branch="main"),
+    job=JobContext(organization="acme", pipeline="web", branch="main", job_id="j"),
     opened_at=NOW,
     expires_at=NOW + timedelta(hours=1),
 )
@@ -90,6 +92,7 @@ class Path:
         self.meter = RecordingMeter()
         self.desk = FakeDesk()
         rules = ruleset(RULES)
+        self.kills = KillSwitch()
         self.engine = Engine(
             Parts(
                 clock=FixedClock(NOW),
@@ -100,6 +103,7 @@ class Path:
                 desk=self.desk,
                 rules=lambda: rules,
                 new_lock=asyncio.Lock,
+                kills=self.kills,
             )
         )
 
@@ -182,6 +186,29 @@ async def test_allowed_with_credential() -> None:
     assert path.trail.records[3].facts["credential"] == path.trail.records[1].facts["credential"]
     assert path.minter.minted[0].labels["pipeline"] == "web"
     assert path.minter.minted[0].labels["issuer"] == clearance.session.principal.issuer
+
+
+@pytest.mark.parametrize(
+    "scope, value",
+    [(KillScope.HOST, "api.example"), (KillScope.RULE, "secret"), (KillScope.CONNECTOR, "fake"), (KillScope.JOB, "j")],
+)
+async def test_what_an_operator_stops_is_denied_from_the_next_request_on(scope: KillScope, value: str) -> None:
+    """By host, rule, connector or job; what is open meanwhile can be found, and nothing is minted."""
+    path = Path()
+    open_flow = await admitted(path, view("api.example"))
+    other = await admitted(path, view("plain.example"))
+    kill = Kill(id="k", scope=scope, value=value, why="x", at=NOW)
+    path.kills.add(kill)
+
+    if scope is not KillScope.JOB:
+        assert path.engine.flows_of(kill) == {open_flow.flow_id}
+        assert isinstance(await path.engine.admit(SESSION, view("plain.example"), PEER), Clearance)
+    denial = await denied(path, view("api.example"))
+    assert denial.reason is Reason.KILLED
+    assert path.minter.minted == []
+    tunnel = await path.engine.open_tunnel(SESSION, Authority("api.example", 443), PEER)
+    assert isinstance(tunnel, Denial) == (scope in {KillScope.HOST, KillScope.JOB})
+    assert other.flow_id not in path.engine.flows_of(kill)
 
 
 class SlowTrail(RecordingTrail):

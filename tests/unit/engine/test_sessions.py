@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from proxy.engine.kills import KillSwitch
 from proxy.engine.seam import Denial, Peer, Presented
 from proxy.engine.sessions import DeskLimits, DeskParts, OpenedSession, SessionDesk, check_declared
 from proxy.model.errors import AuditError, ConfigError, IntentError, IssuerError
 from proxy.model.grant import Credential, Dropped, Fate, Secret
 from proxy.model.identity import JobContext, Session, TrustedIssuer, UnverifiedToken
+from proxy.model.kill import Kill, KillScope
 from proxy.model.reason import Reason
 from proxy.model.record import Kind
 from tests.fakes import claims as shapes
@@ -58,6 +60,7 @@ class Bench:
         self.trail = trail or RecordingTrail()
         self.keys = CountingKeys(key_set(ISSUER, KEY))
         self.minter = DroppingMinter()
+        self.kills = KillSwitch()
         parts = DeskParts(
             clock=self.clock,
             entropy=CountingEntropy(),
@@ -66,6 +69,7 @@ class Bench:
             minter=self.minter,
             new_lock=asyncio.Lock,
             together=asyncio.gather,
+            kills=self.kills,
         )
         self.desk = SessionDesk(parts, issuers or (TRUSTED,), limits)
 
@@ -281,6 +285,16 @@ async def test_sessions_end_at_their_ceiling() -> None:
     gone = await bench.present(opened.secret.reveal())
     assert isinstance(gone, Denial)
     assert gone.reason is Reason.SESSION_UNKNOWN
+
+
+async def test_a_stopped_job_opens_no_session() -> None:
+    """Its token is good, and it is refused all the same, on record; others are not."""
+    bench = Bench()
+    bench.kills.add(Kill(id="k", scope=KillScope.ORGANIZATION, value="acme", why="x", at=NOW))
+    assert await bench.refused(token_with()) is Reason.KILLED
+    assert bench.facts(Kind.SESSION_REFUSED)[0]["reason"] == "killed"
+    bench.kills.lift("k")
+    await bench.open(token_with())
 
 
 async def test_ending_a_session_drops_its_credentials() -> None:
