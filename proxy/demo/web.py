@@ -48,7 +48,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.answer()
         self.wfile.flush()
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _do  # noqa: N815 - the base class's names
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_LOCK = do_UNLOCK = _do  # noqa: N815 - the base class's names
 
     def body_blocks(self) -> Iterator[bytes]:
         """Give out the request body, whichever way it is framed."""

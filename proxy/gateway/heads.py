@@ -21,8 +21,8 @@ from proxy.model.reason import Reason
 
 HEAD_LIMIT: Final = 65_536
 FIELD_LIMIT: Final = 100
-METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT"})
-"""TRACE reflects what it is sent, our credential included (B03); the WebDAV family is not spoken by build tools."""
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "LOCK", "UNLOCK"})
+"""TRACE reflects what it is sent, our credential included (B03); of WebDAV only what Terraform locks its state with."""
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - RFC 9110's word for a name
 _REQUEST_LINE: Final = re.compile(rf"({_TOKEN}) ([\x21-\x7e]++) HTTP/(1\.[01])")

@@ -14,7 +14,7 @@ from proxy.policy.intents import PROTOCOLS, read_intent
 from proxy.policy.patterns import compile_glob, compile_path
 from proxy.policy.targets import parse_target
 
-METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "LOCK", "UNLOCK")
 MAX_RULES: Final = 20_000
 
 
@@ -103,7 +103,7 @@ Intents = Annotated[
     Field(min_length=1),
     _many({"type": "string", "pattern": f"^(unknown|({'|'.join(PROTOCOLS)}) +[^ ]+ +[^ ].*)$"}),
 ]
-Method = Literal["any", "GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
+Method = Literal["any", "GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "LOCK", "UNLOCK"]
 Methods = Annotated[
     tuple[Annotated[Method, _checked(_method)], ...],
     Listed,

@@ -152,7 +152,9 @@ REFUSED = [
     ),
     pytest.param(view("DELETE", "/repos/acme/storefront"), {}, "needs administration=write", id="deletion"),
     pytest.param(view("GET", "/repositories/1/issues"), {}, "cannot be compared", id="a-number-for-a-name"),
-    pytest.param(view("GET", "/repos/acme/storefront/readme"), {}, "is not known; say it under", id="nobody-states-it"),
+    pytest.param(
+        view("GET", "/repos/acme/storefront/hash-algorithm"), {}, "is not known; say it", id="nobody-states-it"
+    ),
     pytest.param(graphql("{ viewer { login } }"), {}, "github graphql.query needs is not known", id="graphql"),
     pytest.param(
         view("DELETE", "/installation/token"), {"otherwise": {"contents": "read"}}, "credentials", id="token-itself"
