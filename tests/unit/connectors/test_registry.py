@@ -2,15 +2,24 @@
 
 import re
 import ssl
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from proxy.connectors.parts import ConnectorParts
-from proxy.connectors.registry import CONNECTORS, build_connectors, connector_scopes
+from proxy.connectors.parts import ConnectorParts, ScopeModel
+from proxy.connectors.registry import (
+    CONNECTORS,
+    GROUP,
+    add_installed,
+    build_connectors,
+    connector_scopes,
+    known_connectors,
+)
 from proxy.connectors.secret_sources import AwsParameter, AwsSecret, SecretSource
 from proxy.connectors.token_exchange import ClientAuth
+from proxy.model.errors import ConfigError
 from proxy.outbound import Outbound
 from proxy.policy.lint import lint
 from proxy.policy.parse import parse_rules
@@ -28,6 +37,64 @@ def test_each_connector_is_built_under_its_own_name() -> None:
     assert {name: type(connector) for name, connector in built.items()} == {kind.name: kind for kind in CONNECTORS}
     assert connector_scopes() == {kind.name: kind.Scope for kind in CONNECTORS}
     assert list(built) == ["aws", "github-app", "token-exchange", "header"]
+
+
+class Fit:
+    """What a third party's connector has at least."""
+
+    name = "fit"
+    Scope = ScopeModel
+
+    def plan(self) -> None: ...
+    def mint(self) -> None: ...
+    def apply(self) -> None: ...
+
+
+class Unplanned(Fit):
+    name = "unplanned"
+    plan = None  # type: ignore[assignment]
+
+
+class Scopeless(Fit):
+    name = "scopeless"
+    Scope = dict  # type: ignore[assignment]
+
+
+class Taken(Fit):
+    name = "aws"
+
+
+class Loud(Fit):
+    name = "LOUD"
+
+
+def entry(name: str, what: str) -> EntryPoint:
+    return EntryPoint(name=name, value=f"{__name__}:{what}", group=GROUP)
+
+
+def test_installed_connectors_stand_beside_ours() -> None:
+    """What an entry point names is there under its name."""
+    ours = known_connectors()
+    assert add_installed(ours, [entry("fit", "Fit")]) == {**ours, "fit": Fit}
+
+
+@pytest.mark.parametrize(
+    "name, what, said",
+    [
+        ("aws", "Taken", "a connector of that name is there already"),
+        ("other", "Fit", "no class whose `name` is 'other'"),
+        ("LOUD", "Loud", "no class whose `name` is 'LOUD'"),
+        ("fit", "entry", "no class whose `name`"),
+        ("scopeless", "Scopeless", "its `Scope` is no pydantic model"),
+        ("unplanned", "Unplanned", "it has no plan"),
+        ("fit", "Missing", "cannot be imported .AttributeError"),
+    ],
+)
+def test_what_is_no_connector_keeps_jobgate_from_starting(name: str, what: str, said: str) -> None:
+    """The message names the entry point and what is wrong with it."""
+    with pytest.raises(ConfigError, match=said) as caught:
+        add_installed(known_connectors(), [entry(name, what)])
+    assert str(caught.value).startswith(f"connector {name} of an unknown package ({__name__}:{what}): ")
 
 
 @pytest.mark.parametrize("number", range(4))
