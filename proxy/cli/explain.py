@@ -16,7 +16,8 @@ import click
 
 from proxy.connectors.registry import connector_scopes
 from proxy.engine.decide import AccessQuestion, Verdict, explain_verdict
-from proxy.engine.hygiene import find_query_credential
+from proxy.engine.hygiene import find_credential_fields, find_query_credential
+from proxy.engine.misuse import find_real_credential
 from proxy.gateway.heads import METHODS
 from proxy.gateway.paths import check_path, check_query
 from proxy.identity.profiles import DEFAULTS, PROFILES, principal_of
@@ -70,13 +71,17 @@ def command(ctx: click.Context, /, method: str, url: str, as_json: bool, **optio
 def _decide(
     view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime, declared: tuple[str, ...] | None
 ) -> Verdict:
-    """Decide as the path does, the refusal of credentials in the query included."""
+    """Decide as the path does, the refusal of real credentials and of any in the query included."""
     verdict = explain_verdict(AccessQuestion(view, job, ruleset, now, declared))
     if isinstance(verdict, BodyWanted):
         raise click.UsageError("what this request does stands in its body; give that with --body FILE")
-    if find_query_credential(view) is None:
+    if find_real_credential(view, find_credential_fields(view.headers)) is not None:
+        reason = Reason.CREDENTIAL_MISUSE
+    elif find_query_credential(view) is not None:
+        reason = Reason.CREDENTIAL_PRESENT
+    else:
         return verdict
-    refused = replace(verdict.decision, effect=Effect.DENY, reason=Reason.CREDENTIAL_PRESENT, rule_ids=(), grant=None)
+    refused = replace(verdict.decision, effect=Effect.DENY, reason=reason, rule_ids=(), grant=None)
     return replace(verdict, decision=refused)
 
 

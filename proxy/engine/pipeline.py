@@ -10,6 +10,7 @@ from proxy.engine import hygiene, records
 from proxy.engine.decide import AccessQuestion, decide
 from proxy.engine.kills import KillSwitch, is_aimed_at_flow
 from proxy.engine.leads import LeadBook, LeadReader, led_by
+from proxy.engine.misuse import find_real_credential, sent_fingerprints
 from proxy.engine.ports import Clock, Entropy, Meter, Minter, Trail
 from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
 from proxy.intents.leads import Lead, may_lead, told_fields
@@ -26,6 +27,8 @@ from proxy.model.record import AuditRecord, Fact
 from proxy.policy.compile import RuleSet
 from proxy.policy.evaluate import reach
 
+_REMEMBERED = 100_000
+"""Fingerprints of credentials that were issued, of ended sessions too: whoever sends one has what no job gets."""
 # OPTIONS may be answered by anyone in front of the service and reflects what it was sent: never a credential (B03).
 _NEVER_CREDENTIALED = frozenset({"OPTIONS"})
 
@@ -77,11 +80,13 @@ class Engine:
     `refuse(..., Reason.INTERNAL)` and a 503. Nothing has left when that happens.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, remembered: int = _REMEMBERED) -> None:
         self._parts = parts
+        self._remembered = remembered
         self._open: dict[str, _OpenFlow] = {}
         self._recorded: set[tuple[str, str]] = set()
         self._recording = parts.new_lock()
+        self._issued: dict[str, None] = {}
         self._who: dict[str, dict[str, Fact]] = {}
         self._labels: dict[str, dict[str, str]] = {}
         self._leads = LeadBook()
@@ -131,11 +136,11 @@ class Engine:
         parts = {**self._name(session, peer), **records.request_facts(view)}
         if (unfit := self._unfit(session)) is not None:
             return await self._deny(flow_id, parts, unfit)
-        if (name := hygiene.find_query_credential(view)) is not None:
-            return await self._deny(flow_id, parts, Reason.CREDENTIAL_PRESENT, f"the query parameter `{name}`")
         led, stripped = self._follow(session, view)
         if stripped:
             parts["stripped"] = [*sorted(stripped)]
+        if (forbidden := self._find_forbidden(view, stripped)) is not None:
+            return await self._deny(flow_id, parts, *forbidden)
         verdict = decide(AccessQuestion(view, session.job, self._parts.rules(), self._now(), session.declared, led))
         if isinstance(verdict, BodyWanted):
             return verdict
@@ -198,6 +203,19 @@ class Engine:
         if clearance.stripped <= edits.remove:
             return edits
         return replace(edits, remove=edits.remove | clearance.stripped)
+
+    def _find_forbidden(self, view: RequestView, stripped: frozenset[str]) -> tuple[Reason, str] | None:
+        """Return why a request is refused for a credential in it, whatever the rules say."""
+        if not stripped and not view.query:
+            return None
+        real = find_real_credential(view, stripped)
+        if real is None and stripped and not self._issued.keys().isdisjoint(sent_fingerprints(view, stripped)):
+            real = "credential of ours"
+        if real is not None:
+            self._parts.meter.count_event(Reason.CREDENTIAL_MISUSE)
+            return Reason.CREDENTIAL_MISUSE, f"a {real.replace('_', ' ')}"
+        name = hygiene.find_query_credential(view)
+        return None if name is None else (Reason.CREDENTIAL_PRESENT, f"the query parameter `{name}`")
 
     def _follow(self, session: Session, view: RequestView) -> tuple[Intent | None, frozenset[str]]:
         """Return what the request means if an answer led to it, and the job's credential fields, to be removed."""
@@ -295,6 +313,9 @@ class Engine:
                 record = records.credential_record(self._now(), session, grant.key, credential, need)
                 await self._parts.trail.append(record)
                 self._recorded.add(mark)
+                self._issued[credential.fingerprint] = None
+                if len(self._issued) > self._remembered:
+                    del self._issued[next(iter(self._issued))]
         return credential
 
     async def _deny(self, flow_id: str, parts: dict[str, Fact], reason: Reason, detail: str = "") -> Denial:

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     BODY_TOO_LARGE = "body-too-large"
     BODY_MALFORMED = "body-malformed"
     CREDENTIAL_PRESENT = "credential-present"
+    CREDENTIAL_MISUSE = "credential-misuse"
     # may it
     NO_RULE = "no-rule"
     RULE_DENIED = "rule-denied"
@@ -128,6 +129,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         413, "The body must be read or signed whole and is over the limit.", _FIX_CLIENT
     ),
     Reason.BODY_MALFORMED: Explanation(400, "The body's framing is broken.", _FIX_CLIENT),
+    Reason.CREDENTIAL_MISUSE: Explanation(
+        403,
+        "The job sent a real credential, or one that jobgate issued.",
+        "Revoke it, take it out of the job, and let a rule's credential take its place.",
+    ),
     Reason.CREDENTIAL_PRESENT: Explanation(
         403,
         "The job sent a credential of its own.",

@@ -179,7 +179,7 @@ def test_a_redirect_carries_no_token(stage: GitHubStage) -> None:
 OUTSIDE: list[Any] = [
     pytest.param("POST", "/repos/acme/storefront/issues", {"title": "x"}, "needs issues=write", id="level"),
     pytest.param("GET", "/repos/acme/storefront/actions/runs", None, "needs actions=read", id="permission"),
-    pytest.param("GET", "/repos/acme/storefront/readme", None, "is not known", id="unstated"),
+    pytest.param("GET", "/repos/acme/storefront/hash-algorithm", None, "is not known", id="unstated"),
     pytest.param("PATCH", "/repos/acme/storefront", {"private": False}, "needs administration=write", id="settings"),
 ]
 

@@ -30,7 +30,7 @@ class RecordingMinter:
         self.minted.append(request)
         if self.mint_error is not None:
             raise self.mint_error
-        text = f"secret-of-{request.session_id}-{request.grant.key}"
+        text = "-".join(["secret-of", request.session_id, request.grant.key, *(value for _, value in request.need)])
         return Credential(
             connector=request.grant.connector,
             secrets={"token": Secret(text)},

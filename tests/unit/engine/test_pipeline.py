@@ -13,7 +13,7 @@ from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
 from proxy.model.grant import NO_EDITS, Edits, Secret
 from proxy.model.identity import JobContext, Principal, Session
-from proxy.model.intent import BodyPrefix, BodyWanted, RequestView
+from proxy.model.intent import BodyPrefix, BodyWanted, Headers, RequestView
 from proxy.model.kill import Kill, KillScope
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Kind, Link
@@ -86,7 +86,7 @@ class FakeDesk:
 class Path:
     """An engine among fakes."""
 
-    def __init__(self, trail: RecordingTrail | None = None) -> None:
+    def __init__(self, trail: RecordingTrail | None = None, remembered: int = 100) -> None:
         self.trail = trail or RecordingTrail()
         self.minter = RecordingMinter()
         self.meter = RecordingMeter()
@@ -104,7 +104,8 @@ class Path:
                 rules=lambda: rules,
                 new_lock=asyncio.Lock,
                 kills=self.kills,
-            )
+            ),
+            remembered,
         )
 
     @property
@@ -209,6 +210,36 @@ async def test_what_an_operator_stops_is_denied_from_the_next_request_on(scope: 
     tunnel = await path.engine.open_tunnel(SESSION, Authority("api.example", 443), PEER)
     assert isinstance(tunnel, Denial) == (scope in {KillScope.HOST, KillScope.JOB})
     assert other.flow_id not in path.engine.flows_of(kill)
+
+
+@pytest.mark.parametrize(
+    "sent, detail",
+    [
+        ((("authorization", "token ghp_" + "a1B" * 12),), "a github token"),
+        ((("x-api-key", "secret-of-s1-k"),), "a credential of ours"),
+    ],
+)
+async def test_a_real_credential_is_refused_and_counted(sent: Headers, detail: str) -> None:
+    """One of a vendor's form, or one that was issued to this or another job, goes nowhere."""
+    path = Path()
+    edits = await path.engine.equip(await admitted(path, view("api.example")), None)
+    assert isinstance(edits, Edits)
+    if detail == "a credential of ours":
+        sent = (("x-api-key", edits.watch[0].reveal()),)
+
+    denial = await denied(path, view("plain.example", headers=sent))
+
+    assert (denial.reason, denial.detail) == (Reason.CREDENTIAL_MISUSE, detail)
+    assert Reason.CREDENTIAL_MISUSE in path.meter.events
+
+
+async def test_issued_credentials_are_remembered_within_bounds() -> None:
+    """The newest ones, however many there were."""
+    path = Path(remembered=2)
+    for number in range(4):
+        path.minter.need = (("number", str(number)),)
+        await path.engine.equip(await admitted(path, view("api.example")), None)
+    assert len(path.engine._issued) == 2
 
 
 class SlowTrail(RecordingTrail):

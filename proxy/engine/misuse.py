@@ -1,0 +1,76 @@
+"""Credentials that a job should not have: real ones by their form, and what jobgate itself issued. Pure.
+
+What else a job sends in a credential's place is a placeholder, and is removed. A real one is a finding: it is refused,
+and the record says of which kind it was.
+"""
+
+import re
+from base64 import b64decode
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import Final
+
+from proxy.model.intent import RequestView
+
+# The vendors' own documented prefixes; what has none cannot be told from a placeholder.
+_FORMS: Final = {
+    "aws_access_key": r"(?:AKIA|ASIA)(?!.{9}EXAMPLE)[A-Z2-7]{16}(?![A-Za-z0-9])",
+    "buildkite_token": r"bk(?:ua|ct|pt)_[0-9a-f]{40}",
+    "crates_io_token": r"cio[A-Za-z0-9]{32}(?![A-Za-z0-9])",
+    "docker_hub_token": r"dckr_[op]at_[A-Za-z0-9_-]{27}",
+    "github_token": r"gh[oprsu]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}",
+    "gitlab_token": r"gl(?:pat|dt|ptt|rt|cbt|soat)-[A-Za-z0-9_-]{20}",
+    "google_key": r"AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20}",
+    "npm_token": r"npm_[A-Za-z0-9]{36}",
+    "openai_key": r"sk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{40}",
+    "pypi_token": r"pypi-AgE[A-Za-z0-9_-]{50}",
+    "rubygems_key": r"rubygems_[0-9a-f]{48}",
+    "slack_token": r"xox[abeoprs]-[A-Za-z0-9-]{20}",
+    "stripe_key": r"[rs]k_live_[A-Za-z0-9]{20}",
+    "vault_token": r"hv[brs]\.[A-Za-z0-9_-]{24}",
+}
+_REAL: Final = re.compile(
+    r"(?<![A-Za-z0-9_-])(?:" + "|".join(f"(?P<{name}>{form})" for name, form in _FORMS.items()) + ")"
+)
+_BASIC: Final = re.compile(r"(?i)basic +([A-Za-z0-9+/_-]+={0,2})")
+
+
+def find_real_credential(view: RequestView, names: Iterable[str]) -> str | None:
+    """Return the kind of a real credential in these fields or in the query, None when there is none."""
+    wanted = frozenset(names)
+    for name, value in view.headers:
+        if name in wanted:
+            for text in _texts(value):
+                if (found := _REAL.search(text)) is not None:
+                    return found.lastgroup
+    found = _REAL.search(view.query) if view.query else None
+    return None if found is None else found.lastgroup
+
+
+def sent_fingerprints(view: RequestView, names: Iterable[str]) -> frozenset[str]:
+    """Return the fingerprints of what stands in these fields: as a whole, behind its scheme, as a password."""
+    wanted = frozenset(names)
+    found: set[str] = set()
+    for name, value in view.headers:
+        if name in wanted:
+            for text in _texts(value):
+                pieces = {text, text.rpartition(" ")[2], text.partition(":")[2]}
+                found |= {_fingerprint(piece) for piece in pieces if piece}
+    return frozenset(found)
+
+
+def _texts(value: str) -> Iterator[str]:
+    """Give out a field's value, and what its Basic credentials say."""
+    yield value
+    basic = _BASIC.fullmatch(value.strip())
+    if basic is not None:
+        padded = basic[1].replace("-", "+").replace("_", "/")
+        try:
+            yield b64decode(padded + "=" * (-len(padded) % 4)).decode("latin-1")
+        except ValueError:
+            return
+
+
+def _fingerprint(text: str) -> str:
+    """Return the name a secret has in records; the same as `connectors.parts.fingerprint`."""
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]

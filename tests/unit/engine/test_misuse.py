@@ -1,0 +1,94 @@
+"""A real credential is known by its form, wherever a credential may stand; a placeholder is not one."""
+
+from base64 import b64encode, urlsafe_b64encode
+from hashlib import sha256
+
+import pytest
+
+from proxy.engine.misuse import find_real_credential, sent_fingerprints
+from proxy.model.authority import Authority
+from proxy.model.intent import Headers, RequestView
+
+LETTERS = "Ab0" * 40
+REAL = {
+    "aws_access_key": "AKIA" + "ABCDEFGH23456723",
+    "buildkite_token": "bkua_" + "0a" * 20,
+    "crates_io_token": "cio" + LETTERS[:32],
+    "docker_hub_token": "dckr_pat_" + LETTERS[:27],
+    "github_token": "ghp_" + LETTERS[:36],
+    "gitlab_token": "glpat-" + LETTERS[:20],
+    "google_key": "AIza" + LETTERS[:35],
+    "npm_token": "npm_" + LETTERS[:36],
+    "openai_key": "sk-proj-" + LETTERS[:40],
+    "pypi_token": "pypi-AgE" + LETTERS[:50],
+    "rubygems_key": "rubygems_" + "0a" * 24,
+    "slack_token": "xoxb-" + LETTERS[:20],
+    "stripe_key": "sk_live_" + LETTERS[:20],
+    "vault_token": "hvs." + LETTERS[:24],
+}
+
+
+def view(headers: Headers = (), query: str | None = None) -> RequestView:
+    return RequestView(
+        method="GET", scheme="https", authority=Authority("a.test", 443), path="/", query=query, headers=headers
+    )
+
+
+@pytest.mark.parametrize("kind", REAL)
+@pytest.mark.parametrize("form", ["{}", "Bearer {}", "token {}", "Token token={}", "AWS4-HMAC-SHA256 Credential={}/x"])
+def test_real_credentials_are_known_behind_any_scheme(kind: str, form: str) -> None:
+    """Whole, behind a scheme, inside a list of parameters."""
+    assert find_real_credential(view((("authorization", form.format(REAL[kind])),)), ["authorization"]) == kind
+    assert find_real_credential(view(query=f"a=b&key={REAL[kind]}&c"), []) == kind
+
+
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+def test_real_credentials_are_known_inside_basic(encode: object) -> None:
+    """As user name or password, with or without padding."""
+    assert callable(encode)
+    for pair in (f"x:{REAL['github_token']}", f"{REAL['npm_token']}:", f"__token__:{REAL['pypi_token']}"):
+        text = encode(pair.encode()).decode()
+        for value in (f"Basic {text}", f"basic  {text.rstrip('=')}"):
+            assert find_real_credential(view((("authorization", value),)), ["authorization"]) is not None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "Bearer placeholder",
+        "Basic",
+        "Basic !!!",
+        "Basic a",
+        "Basic " + b64encode(b"job:placeholder").decode(),
+        "AWS4-HMAC-SHA256 Credential=JOBGATEPLACEHOLDER00/20300101/eu-west-1/s3/aws4_request",
+        "ghp_short",
+        "AKIAIOSFODNN7EXAMPLE",
+        "not-ghp_" + LETTERS[:36],
+        "xAKIA" + "ABCDEFGH23456723",
+        "AKIA" + "ABCDEFGH234567234",
+        "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJqb2IifQ.c2ln",
+    ],
+)
+def test_a_placeholder_is_no_real_credential(value: str) -> None:
+    """What has no vendor's form is removed, not refused."""
+    assert find_real_credential(view((("authorization", value),), "page=1"), ["authorization"]) is None
+
+
+def test_only_credential_fields_are_looked_at() -> None:
+    """A token in a field that is forwarded as it is has another rule; nothing is read twice."""
+    assert find_real_credential(view((("x-note", REAL["npm_token"]),)), ["authorization"]) is None
+
+
+def test_what_was_sent_is_known_by_its_fingerprint() -> None:
+    """The whole value, what stands behind its scheme, and a password."""
+
+    def named(text: str) -> str:
+        return sha256(text.encode()).hexdigest()[:16]
+
+    bearer = sent_fingerprints(view((("authorization", "Bearer secret-1"), ("x-other", "y"))), ["authorization"])
+    assert named("secret-1") in bearer
+    assert named("y") not in bearer
+    basic = "Basic " + b64encode(b"user:secret-2").decode()
+    assert named("secret-2") in sent_fingerprints(view((("authorization", basic),)), ["authorization"])
+    assert named("secret-3") in sent_fingerprints(view((("x-api-key", "secret-3"),)), ["x-api-key"])
