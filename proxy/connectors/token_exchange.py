@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import Field, model_validator
 
-from proxy.connectors.answers import ask, bearer, expect_object, read_seconds, read_token
+from proxy.connectors.answers import ask, bearer, expect_object, read_object, read_seconds, read_token, refused
 from proxy.connectors.parts import ConnectorParts, ScopeModel, fingerprint, recordable
 from proxy.connectors.secret_sources import SecretSource, read_secret
 from proxy.connectors.subjects import take_token
@@ -49,14 +49,22 @@ class TokenExchangeScope(ScopeModel):
     requested_token_type: Literal["access_token", "jwt", "id_token"] | None = Field(
         None, description="The type of token to ask for."
     )
+    revocation: str | None = Field(
+        None,
+        pattern=r"^https://[^\s?#@]+$",
+        description="The revocation endpoint (RFC 7009), called when the session ends. Default: tokens expire.",
+        examples=["https://login.example.com/oauth2/revoke"],
+    )
     client: ClientAuth | None = Field(None, description="jobgate's own identity at the endpoint, where it wants one.")
 
     @model_validator(mode="after")
-    def _check_endpoint(self) -> Self:
-        try:
-            parse_authority(self.endpoint.removeprefix("https://").partition("/")[0], 443)
-        except ProtocolError as error:
-            raise ValueError(f"`endpoint`: {error}") from None
+    def _check_endpoints(self) -> Self:
+        for name, url in (("endpoint", self.endpoint), ("revocation", self.revocation)):
+            try:
+                if url is not None:
+                    parse_authority(url.removeprefix("https://").partition("/")[0], 443)
+            except ProtocolError as error:
+                raise ValueError(f"`{name}`: {error}") from None
         return self
 
 
@@ -87,15 +95,17 @@ class TokenExchangeConnector:
             form.append(("scope", " ".join(scope.scope)))
         if scope.requested_token_type is not None:
             form.append(("requested_token_type", _TYPES + scope.requested_token_type))
-        headers: dict[str, str | Secret] = {
-            "content-type": "application/x-www-form-urlencoded",
-            "accept": "application/json",
-        }
-        if scope.client is not None:
-            await _identify(scope.client, form, headers, self._parts)
-        call = Call(method="POST", url=scope.endpoint, headers=headers, body=urlencode(form).encode())
-        answer = await ask(self._parts.caller, call, _WHO)
-        return self._read(answer, request, scope)
+        return self._read(await self._post(scope.endpoint, form, scope.client, _WHO), request, scope)
+
+    async def revoke(self, credential: Credential, scope: TokenExchangeScope) -> bool:
+        """Make the token void (RFC 7009 2.1); False where no endpoint is named. Raises CredentialError."""
+        if scope.revocation is None:
+            return False
+        form = [("token", credential.secrets["token"].reveal()), ("token_type_hint", "access_token")]
+        answer = await self._post(scope.revocation, form, scope.client, "revocation endpoint")
+        if answer.status != 200:
+            raise refused(answer, read_object(answer.body), "revocation endpoint")
+        return True
 
     def apply(
         self,
@@ -106,6 +116,16 @@ class TokenExchangeConnector:
     ) -> Edits:
         """Return the bearer token as Authorization (RFC 6750 2.1)."""
         return bearer(credential.secrets["token"])
+
+    async def _post(self, url: str, form: list[tuple[str, str]], client: ClientAuth | None, who: str) -> Answer:
+        headers: dict[str, str | Secret] = {
+            "content-type": "application/x-www-form-urlencoded",
+            "accept": "application/json",
+        }
+        if client is not None:
+            await _identify(client, form, headers, self._parts)
+        call = Call(method="POST", url=url, headers=headers, body=urlencode(form).encode())
+        return await ask(self._parts.caller, call, who)
 
     def _read(self, answer: Answer, request: MintRequest, scope: TokenExchangeScope) -> Credential:
         found = expect_object(answer, _WHO)

@@ -39,6 +39,7 @@ class TokenEndpoint:
     gives: dict[str, Any] = field(default_factory=dict)
     raw: bytes | None = None
     asked: list[dict[str, list[str]]] = field(default_factory=list)
+    revoked: list[str] = field(default_factory=list)
     port: int = 0
 
     @contextlib.asynccontextmanager
@@ -64,11 +65,22 @@ class TokenEndpoint:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
+    def _revoke(self, headers: dict[str, str], form: Form) -> tuple[int, Any]:
+        """RFC 7009 2.1 and 2.2: a token that nobody knows is no fault; a client that is not known is."""
+        if form.keys() - {"token", "token_type_hint", "client_id", "client_secret"} or not first(form, "token"):
+            return 400, {"error": "invalid_request"}
+        if self.client is not None and self._client(headers, form) != self.client:
+            return 401, {"error": "invalid_client"}
+        self.revoked.append(first(form, "token"))
+        return 200, {}
+
     def _answer(self, line: str, headers: dict[str, str], body: str) -> tuple[int, Any]:
         form: Form = {}
         for name, value in parse_qsl(body, keep_blank_values=True, strict_parsing=True):
             form.setdefault(name, []).append(value)
         self.asked.append(form)
+        if line.startswith("POST /revoke HTTP/1.1"):
+            return self._revoke(headers, form)
         if not line.startswith("POST /token HTTP/1.1"):
             return 404, {}
         code = next(self._faults(headers, form), None)

@@ -261,3 +261,32 @@ def test_a_scope_is_checked_when_the_rule_is_read(given: dict[str, Any]) -> None
     """Plain http, userinfo, odd hosts, unknown keys and secrets written into the rule are refused."""
     with pytest.raises(ValidationError):
         scope(**given)
+
+
+async def test_a_token_is_revoked_at_its_endpoint(endpoint: TokenEndpoint, tmp_path: Path) -> None:
+    """With the client's own identity; without an endpoint a token can only expire."""
+    place = tmp_path / "client-secret"
+    place.touch(mode=0o600)
+    place.write_text("s3cret")
+    client = {"id": "jobgate", "secret": {"file": str(place)}}
+    endpoint.client = ("jobgate", "s3cret")
+    given: dict[str, Any] = {"client": client, "revocation": "https://login.test/revoke"}
+    credential = await mint(endpoint, tmp_path, **given)
+    made = connector(endpoint, tmp_path)
+    assert await made.revoke(credential, scope(client=client)) is False
+    assert endpoint.revoked == []
+    assert await made.revoke(credential, scope(**given)) is True
+    assert endpoint.revoked == [credential.secrets["token"].reveal()]
+    endpoint.client = ("another", "x")
+    with pytest.raises(CredentialError, match="revocation endpoint: invalid_client"):
+        await made.revoke(credential, scope(**given))
+    endpoint.raw = b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n"
+    with pytest.raises(CredentialError, match="revocation endpoint: status 503"):
+        await made.revoke(credential, scope(**given))
+
+
+def test_a_revocation_endpoint_is_a_plain_https_url() -> None:
+    """As the endpoint itself."""
+    for url in ("http://login.test/revoke", "https://a_b:x/revoke", "https://login.test/r?x=1"):
+        with pytest.raises(ValidationError):
+            scope(revocation=url)
