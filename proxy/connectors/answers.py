@@ -14,6 +14,7 @@ from proxy.outbound import Answer, Call, OutboundError
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,16384}")  # RFC 6750 2.1, b64token
 _ERROR: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _LONGEST: Final = 86_400
+_LINE: Final = 65_536
 _BUSY: Final = frozenset({408, 425, 429})
 
 
@@ -67,6 +68,15 @@ def read_token(found: dict[str, Any], name: str, who: str) -> Secret:
     if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
         raise CredentialError(f"{who}: the answer holds no usable {name}")
     return Secret(token)
+
+
+def read_line(value: object, what: str) -> Secret:
+    """Return a secret that can stand in a header: one line of visible ASCII. Raises CredentialError."""
+    if not isinstance(value, str) or not value or len(value) > _LINE:
+        raise CredentialError(f"{what} is not there, or no text of at most {_LINE} characters")
+    if not value.isprintable() or not value.isascii():
+        raise CredentialError(f"{what} is more than one line of visible ASCII")
+    return Secret(value)
 
 
 def read_seconds(found: dict[str, Any], name: str, who: str, unsaid: int | None = None) -> timedelta:

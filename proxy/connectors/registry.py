@@ -15,9 +15,16 @@ from proxy.connectors.github_app import GitHubAppConnector
 from proxy.connectors.header import HeaderConnector
 from proxy.connectors.parts import Connector, ConnectorParts
 from proxy.connectors.token_exchange import TokenExchangeConnector
+from proxy.connectors.vault import VaultConnector
 from proxy.model.errors import ConfigError
 
-CONNECTORS: tuple[type[Any], ...] = (AwsConnector, GitHubAppConnector, TokenExchangeConnector, HeaderConnector)
+CONNECTORS: tuple[type[Any], ...] = (
+    AwsConnector,
+    GitHubAppConnector,
+    TokenExchangeConnector,
+    VaultConnector,
+    HeaderConnector,
+)
 GROUP: Final = "jobgate.connectors"
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _MEMBERS: Final = ("plan", "mint", "apply")

@@ -19,6 +19,7 @@ from proxy.connectors.registry import (
 )
 from proxy.connectors.secret_sources import AwsParameter, AwsSecret, SecretSource
 from proxy.connectors.token_exchange import ClientAuth
+from proxy.connectors.vault import VaultSecret
 from proxy.model.errors import ConfigError
 from proxy.outbound import Outbound
 from proxy.policy.lint import lint
@@ -28,7 +29,14 @@ from proxy.system import SystemClock
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "connectors.md").read_text()
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-MODELS: tuple[type[BaseModel], ...] = (*connector_scopes().values(), SecretSource, AwsSecret, AwsParameter, ClientAuth)
+MODELS: tuple[type[BaseModel], ...] = (
+    *connector_scopes().values(),
+    SecretSource,
+    AwsSecret,
+    AwsParameter,
+    ClientAuth,
+    VaultSecret,
+)
 
 
 def test_each_connector_is_built_under_its_own_name() -> None:
@@ -36,7 +44,7 @@ def test_each_connector_is_built_under_its_own_name() -> None:
     built = build_connectors(ConnectorParts(caller=Outbound(ssl.create_default_context()), clock=SystemClock()))
     assert {name: type(connector) for name, connector in built.items()} == {kind.name: kind for kind in CONNECTORS}
     assert connector_scopes() == {kind.name: kind.Scope for kind in CONNECTORS}
-    assert list(built) == ["aws", "github-app", "token-exchange", "header"]
+    assert list(built) == ["aws", "github-app", "token-exchange", "vault", "header"]
 
 
 class Fit:
@@ -97,10 +105,10 @@ def test_what_is_no_connector_keeps_jobgate_from_starting(name: str, what: str, 
     assert str(caught.value).startswith(f"connector {name} of an unknown package ({__name__}:{what}): ")
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_every_example_of_the_page_loads(number: int) -> None:
     """With the real connectors' schemas, and without a finding."""
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     parsed = parse_rules(load_yaml(BLOCKS[number], "connectors.md").value, "connectors.md", connector_scopes())
     assert parsed.faults == ()
     assert [finding for finding in lint(parsed.rules) if finding.severity == "error"] == []
