@@ -163,7 +163,8 @@ def _read_action(path: list[str], capability: str) -> tuple[str, EffectClass]:
 
 def _read_sys(path: list[str], capability: str) -> tuple[str, EffectClass]:
     where = "/".join(path)
-    if where in _OPEN:
+    is_mount = where.startswith("sys/internal/ui/mounts/") and capability == "get"  # what the CLI asks before `kv`
+    if is_mount or (where in _OPEN and (where != "sys/init" or capability == "get")):
         return "sys.status", EffectClass.READ
     if where.startswith("sys/wrapping/"):
         return "unwrap" if where.endswith("unwrap") else "wrap", EffectClass.CREDENTIAL

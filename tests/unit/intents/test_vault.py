@@ -49,7 +49,6 @@ def read(line: str, *headers: tuple[str, str]) -> Intent:
     "line, action, effect",
     [
         # key-value, second version: what `vault kv` and `bao kv` send
-        ("GET /v1/sys/internal/ui/mounts/secret/app", "sys.get", ADMIN),
         ("GET /v1/secret/data/app/db", "kv.get", CREDENTIAL),
         ("GET /v1/secret/data/app/db?version=2", "kv.get", CREDENTIAL),
         ("PUT /v1/secret/data/app/db", "kv.put", WRITE),
@@ -103,6 +102,11 @@ def read(line: str, *headers: tuple[str, str]) -> Intent:
         ("GET /v1/sys/health", "sys.status", READ),
         ("GET /v1/sys/seal-status", "sys.status", READ),
         ("POST /v1/sys/capabilities-self", "sys.status", READ),
+        ("GET /v1/sys/init", "sys.status", READ),
+        ("PUT /v1/sys/init", "sys.update", ADMIN),
+        ("GET /v1/sys/internal/ui/mounts/secret/app", "sys.status", READ),
+        ("PUT /v1/sys/internal/ui/mounts/secret", "sys.update", ADMIN),
+        ("GET /v1/sys/internal/counters/activity", "sys.get", ADMIN),
         ("PUT /v1/sys/policies/acl/x", "sys.update", ADMIN),
         ("GET /v1/sys/raw/x", "sys.get", ADMIN),
         ("GET /v1/sys/policies/acl?list=true", "sys.enumerate", LIST),
