@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -118,11 +118,12 @@ def _started(folder: Path, image: str, settings: dict[str, object]) -> Iterator[
     rule = {"id": "read-released", "why": "builds read released artifacts", "to": HOST, "path": "/released/**"}
     (folder / "etc" / "rules" / "rules.yaml").write_text(json.dumps({"rules": [rule]}))
     (folder / "etc" / "jobgate.yaml").write_text(json.dumps(settings))
-    # Not below /run: buildah mounts a file system of its own there, now before our volume and now over it.
-    places = {"certs": "/certs", "audit": "/audit", "run": "/sockets", "etc": "/etc/jobgate:ro"}
+    # Neither where the image declares a volume nor below /run: buildah mounts its own there, now before ours, now over.
+    places = {"certs": "/mnt/certs", "audit": "/mnt/audit", "run": "/mnt/run", "etc": "/etc/jobgate:ro"}
+    chosen = {"CERTS": "/mnt/certs", "AUDIT": "/mnt/audit", "CONTROL": "/mnt/run/control.sock"}
     volumes = (
         *(word for here, there in places.items() for word in ("--volume", f"{folder / here}:{there}")),
-        *("--env", "JOBGATE_CONTROL=/sockets/control.sock"),
+        *(word for name, place in chosen.items() for word in ("--env", f"JOBGATE_{name}={place}")),
     )
     port = int(str(settings["listen"]).rpartition(":")[2])
     with container(image) as name, (folder / "log").open("w") as log:
@@ -137,21 +138,19 @@ def _started(folder: Path, image: str, settings: dict[str, object]) -> Iterator[
             yield Running(name=name, folder=folder, port=port, volumes=volumes)
         finally:
             for child in _descendants(program.pid):
-                if _is_proxy(child):
-                    os.kill(child, signal.SIGTERM)
+                with suppress(FileNotFoundError, ProcessLookupError):  # it ended by itself, after it was listed
+                    if Path(f"/proc/{child}").stat().st_uid == USER:
+                        os.kill(child, signal.SIGTERM)
             program.wait(30)
 
 
 def _descendants(pid: int) -> list[int]:
     found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            found += [child, *_descendants(child)]
+    with suppress(FileNotFoundError, ProcessLookupError):  # a process may end at any time, and its children with it
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, task.read_text().split()):
+                found += [child, *_descendants(child)]
     return found
-
-
-def _is_proxy(pid: int) -> bool:
-    return Path(f"/proc/{pid}").stat().st_uid == USER
 
 
 def test_a_container_serves_a_job(image: str, tmp_path: Path) -> None:

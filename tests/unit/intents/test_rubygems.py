@@ -268,7 +268,7 @@ def test_a_push_with_attestations() -> None:
 
 def test_a_platform_is_a_fact_and_in_the_name() -> None:
     """A gem for one platform says so, and its file's name must too."""
-    body = tar(("metadata.gz", gzip.compress(SPECIFICATION.replace(": ruby\n", ": java\n").encode())), DATA)
+    body = tar(("metadata.gz", gzip.compress(SPECIFICATION.replace(": ruby\n", ": java\n").encode(), mtime=0)), DATA)
     intent = read("PUT /repo/gems/acme-lib-1.2.3-java.gem", OWN, RAW, body)
 
     assert (intent.action, intent.resource.id) == ("publish", f"{OWN}/repo/acme-lib")
