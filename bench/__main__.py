@@ -15,6 +15,7 @@ CASES = {
     "flows": cases.measure_flows,
     "decisions": cases.measure_decisions,
     "decoding": cases.measure_decoding,
+    "whatif": cases.measure_whatif,
     "start": cases.measure_start,
     "streams": cases.measure_streams,
 }

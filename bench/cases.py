@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import decision, decoding, streams
+from bench import decision, decoding, streams, whatif
 from bench.contenders import HOST, Contender, Origin, run_jobgate, run_mitmdump, run_squid
 from bench.parts import LOAD_CORE, BenchError, memory, pinned, python
 from bench.table import Row
@@ -120,6 +120,24 @@ def measure_decoding(_: Path, __: Origin, effort: Effort) -> Iterator[Row]:
     for name in decoding.CASES:
         taken = decoding.measure(name, effort.decisions // 4)
         yield Row(what=f"decoding {name}, p50", target="<= 60 us", measured=f"{taken:.1f} us", is_met=taken <= 60)
+
+
+def measure_whatif(folder: Path, _: Origin, effort: Effort) -> Iterator[Row]:
+    """Recorded flows decided again: one process, one core, from the lines on disk to the changes."""
+    replayed = whatif.measure_replay(folder, 2 * effort.decisions)
+    each = replayed.flows / replayed.seconds
+    yield Row(what="replay, flows/s per core", target=">= 50,000", measured=f"{each:,.0f}", is_met=each >= 50_000)
+    suggested = whatif.measure_suggest(folder, 10 * effort.decisions)
+    taken = f"{suggested.seconds:.0f} s for {suggested.flows:,} flows, {suggested.rss / 1e9:.2f} GB"
+    is_met = suggested.seconds * 1e6 / suggested.flows < 60 and suggested.rss < 1 << 30
+    yield Row(
+        what="suggest, mined and proved", target="< 60 s for 1,000,000 flows, < 1 GiB", measured=taken, is_met=is_met
+    )
+    simulated = whatif.measure_simulate(folder, effort.decisions // 10, effort.decisions // 200)
+    taken = f"{simulated.seconds:.1f} s, {simulated.rules:,} x {simulated.steps} gave {simulated.exits:,} exit points"
+    yield Row(
+        what="simulate", target="< 5 s for 10,000 rules x 500 steps", measured=taken, is_met=simulated.seconds < 5
+    )
 
 
 def measure_start(folder: Path, origin: Origin, effort: Effort) -> Iterator[Row]:

@@ -5,20 +5,26 @@ import contextlib
 import logging
 import ssl
 import sys
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from proxy import __version__
-from proxy.config import Settings, connect_map, control_place, trusted_issuers
+from proxy.config import Settings, connect_map, control_place, operator_token, read_token, trusted_issuers
 from proxy.connectors.minting import CredentialMinter
+from proxy.connectors.own_issuer import KmsKey, OwnIssuer, OwnIssuerSettings
 from proxy.connectors.parts import ConnectorParts
 from proxy.connectors.registry import build_connectors, connector_scopes
+from proxy.control.event_routes import MAX_EVENT, EventRoutes
 from proxy.control.kill_file import KillFile, load_kills
 from proxy.control.metrics import Metrics
+from proxy.control.notices import Notices
 from proxy.control.routes import ControlParts, Routes
-from proxy.control.server import ControlServer
+from proxy.control.server import ControlLimits, ControlServer
+from proxy.engine.approvals import ApprovalBook, ApprovalDesk, Question
+from proxy.engine.builds import BuildBook
+from proxy.engine.events import EventDesk, EventParts, EventSource
 from proxy.engine.kills import KillDesk, KillParts, KillSwitch
 from proxy.engine.pipeline import Engine, Parts
 from proxy.engine.sessions import DeskLimits, DeskParts, SessionDesk
@@ -28,9 +34,9 @@ from proxy.gateway.limits import Limits
 from proxy.gateway.server import Gateway
 from proxy.gateway.tls import CertificateAuthority, LeafContexts, refuse_key_logging, upstream_context
 from proxy.identity.profiles import DEFAULTS
+from proxy.identity.sessions import PlaceholderBook
 from proxy.model.authority import Authority
 from proxy.model.errors import ConfigError, RuleFileError
-from proxy.model.grant import Secret
 from proxy.model.identity import JobContext, TrustedIssuer
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind
@@ -64,9 +70,13 @@ class Sidecar:
     dialer: Dialer
     gateway: Gateway
     metrics: Metrics
+    issuer: OwnIssuer | None
     own: OwnIdentity | None
     kills: KillDesk
+    approvals: ApprovalDesk
+    builds: BuildBook
     control: ControlServer | None = None
+    events: ControlServer | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _stopping: bool = False
 
@@ -77,7 +87,9 @@ class Sidecar:
             f"jobgate {__version__}",
             f"  proxy    http://{self.place}",
             f"  control  {self.control_place}",
-            f"  rules    {status.rules} from {', '.join(map(str, self.settings.rules))}, revision {status.revision}",
+            *([] if self.events is None else [f"  events   http://{self.events.address}/v1/events/buildkite"]),
+            f"  rules    {status.rules} from {', '.join(map(str, self.settings.rules))}, revision {status.revision}"
+            + (", OBSERVING: what none allows is let through" if self.settings.mode == "observe" else ""),
             f"  CA       {self.settings.certs}/ca.pem, SHA-256 {self.base.ca.fingerprint[:16]}...",
             f"  audit    {self.settings.audit.directory}",
         ]
@@ -114,8 +126,9 @@ class Sidecar:
             return
         self._stopping = True
         await self.gateway.drain(self.settings.limits.drain.total_seconds())
-        if self.control is not None:
-            await self.control.close()
+        for server in (self.control, self.events):
+            if server is not None:
+                await server.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -208,6 +221,10 @@ class _PathParts:
     minter: CredentialMinter
     metrics: Metrics
     kills: KillSwitch
+    placeholders: PlaceholderBook
+    approvals: ApprovalBook
+    builds: BuildBook
+    tell: Callable[[Question], None]
 
 
 def _lay_path(
@@ -225,6 +242,7 @@ def _lay_path(
             new_lock=asyncio.Lock,
             together=asyncio.gather,
             kills=given.kills,
+            placeholders=given.placeholders,
         ),
         issuers,
         DeskLimits(ceiling=settings.session.ceiling, maximum=settings.session.maximum),
@@ -239,8 +257,23 @@ def _lay_path(
         rules=lambda: rules.current,
         new_lock=asyncio.Lock,
         kills=given.kills,
+        approvals=given.approvals,
+        builds=given.builds,
+        tell=given.tell,
+        teams={team: frozenset(member.lower() for member in members) for team, members in settings.teams.items()},
     )
     return desk, Engine(parts)
+
+
+def own_issuer(settings: Settings, parts: ConnectorParts) -> OwnIssuer | None:
+    """Return jobgate as an issuer, where one is set."""
+    given = settings.issuer
+    if given is None:
+        return None
+    kms = None if given.kms is None else KmsKey(key_id=given.kms.key_id, region=given.kms.region)
+    key = given.key or kms
+    assert key is not None  # noqa: S101 - the settings want exactly one
+    return OwnIssuer(OwnIssuerSettings(url=given.url, key=key, lifetime=given.lifetime, also=given.also), parts)
 
 
 async def _build(
@@ -250,11 +283,24 @@ async def _build(
     clock, trail = base.clock, base.trail
     switch = KillSwitch(load_kills(settings.kills))
     keys = JwksCache(base.outbound, issuers)
-    minter = CredentialMinter(build_connectors(ConnectorParts(caller=base.outbound, clock=clock)), clock)
+    placeholders = PlaceholderBook()
+    parts = ConnectorParts(caller=base.outbound, clock=clock, find_secret=placeholders.find_secret)
+    issuer = own_issuer(settings, parts)
+    parts = replace(parts, issuer=issuer)
+    minter = CredentialMinter(build_connectors(parts), clock)
     metrics = Metrics()
-    desk, engine = _lay_path(
-        settings, issuers, base, _PathParts(keys=keys, minter=minter, metrics=metrics, kills=switch)
+    approvals, builds = ApprovalBook(), BuildBook()
+    given = _PathParts(
+        keys=keys,
+        minter=minter,
+        metrics=metrics,
+        kills=switch,
+        placeholders=placeholders,
+        approvals=approvals,
+        builds=builds,
+        tell=_notices(settings, base),
     )
+    desk, engine = _lay_path(settings, issuers, base, given)
     dialer = Dialer(
         AddressPolicy(),  # nothing private until our own places are known, see `_begin`
         base.trust,
@@ -284,8 +330,11 @@ async def _build(
         dialer=dialer,
         gateway=gateway,
         metrics=metrics,
+        issuer=issuer,
         own=None if settings.identity is None else OwnIdentity(settings.identity, desk),
         kills=KillDesk(switch, kills),
+        approvals=ApprovalDesk(book=approvals, clock=clock, trail=trail),
+        builds=builds,
     )
 
 
@@ -302,6 +351,9 @@ async def _begin(sidecar: Sidecar, local_job: LocalJob | None) -> None:
     control = ControlServer(Routes(_control_parts(sidecar)), sidecar.control_place)
     await control.start()
     sidecar.control = control
+    sidecar.events = _event_server(sidecar)
+    if sidecar.events is not None:
+        await sidecar.events.start()
     if isinstance(control.address, Authority):
         sidecar.control_place = control.address
     sidecar.dialer.use(_address_policy(sidecar))
@@ -322,22 +374,28 @@ async def _begin(sidecar: Sidecar, local_job: LocalJob | None) -> None:
     sidecar.spawn(sidecar.keys.warm())
 
 
+async def _no_documents() -> Mapping[str, Mapping[str, Any]]:
+    return {}
+
+
 def _control_parts(sidecar: Sidecar) -> ControlParts:
     return ControlParts(
         desk=sidecar.desk,
         troubles=sidecar.troubles,
         warnings=sidecar.warnings,
         metrics=sidecar.metrics.render,
+        approvals=sidecar.approvals,
+        documents=_no_documents if sidecar.issuer is None else sidecar.issuer.documents,
         certificate=lambda: sidecar.base.ca.pem,
         proxy=sidecar.place,
         kills=sidecar.kills,
-        operator_token=_operator_token(sidecar.settings),
+        operator_token=operator_token(sidecar.settings),
     )
 
 
 def _address_policy(sidecar: Sidecar) -> AddressPolicy:
     """Return what may be dialled: never where this process listens, whatever an operator allows (A22)."""
-    places = {sidecar.place, sidecar.control_place}
+    places = {sidecar.place, sidecar.control_place, None if sidecar.events is None else sidecar.events.address}
     own = frozenset((place.host, place.port) for place in places if isinstance(place, Authority))
     return AddressPolicy(allowed=sidecar.settings.upstream.allow_addresses, own=own)
 
@@ -379,7 +437,8 @@ def _load_rules(settings: Settings, trail: FileTrail, clock: SystemClock) -> Rul
         note(Kind.RULES_REFUSED, {"problems": lines})
         log.warning("the rules were not reloaded, the old ones stay in force:\n%s", error)
 
-    return RuleReloader(RuleFolder(settings.rules, connector_scopes()), on_loaded=loaded, on_refused=refused)
+    folder = RuleFolder(settings.rules, connector_scopes(), observes=settings.mode == "observe")
+    return RuleReloader(folder, on_loaded=loaded, on_refused=refused)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -394,19 +453,31 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _operator_token(settings: Settings) -> Secret | None:
-    path = settings.session.operator_token
-    if path is None:
+def _notices(settings: Settings, base: _Base) -> Callable[[Question], None]:
+    """Return what tells the operators' service of a question, where one is set."""
+    given = settings.approvals
+    if given is None:
+        return lambda _: None
+    key = read_token("approvals.key", given.key, 16)
+    return Notices(url=given.notify, key=key, call=base.outbound.call, clock=base.clock).tell
+
+
+def _event_server(sidecar: Sidecar) -> ControlServer | None:
+    """Return what takes a CI's events, where that is set."""
+    given = sidecar.settings.events
+    if given is None:
         return None
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"session.operator_token: {path} cannot be read as a line of text") from None
-    if len(text) < 32:
-        raise ConfigError(
-            f"session.operator_token: {path} holds fewer than 32 characters; write 32 random ones or more"
-        )
-    return Secret(text)
+    base, sessions = sidecar.base, sidecar.desk
+    parts = EventParts(
+        clock=base.clock, trail=base.trail, sessions=sessions, together=asyncio.gather, builds=sidecar.builds
+    )
+    source = EventSource(
+        organization=given.buildkite.organization,
+        token=read_token("events.buildkite.token", given.buildkite.token, 16),
+        form=given.buildkite.form,
+    )
+    limits = ControlLimits(body=MAX_EVENT, is_public=True)
+    return ControlServer(EventRoutes(EventDesk(parts), source), given.listen, limits)
 
 
 async def _sweep(desk: SessionDesk) -> None:
@@ -425,9 +496,3 @@ def _publish_gauges(sidecar: Sidecar) -> None:
     watch("trail_writable", "1 while the trail takes records.", lambda: float(sidecar.base.trail.is_writable()))
     watch("rules", "Rules in force.", lambda: float(sidecar.base.rules.status.rules))
     watch("rules_amber", "1 while the files on disk are not those in force.", lambda: float(bool(sidecar.warnings())))
-
-
-def shipped_rules() -> Path:
-    """Return the rules that come with jobgate: inside an installed package, or beside a checkout's."""
-    packaged = Path(__file__).parent / "_rules"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "rules"

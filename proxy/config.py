@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from proxy.model.authority import Authority, parse_authority, parse_host
 from proxy.model.durations import parse_duration
 from proxy.model.errors import ConfigError, JobgateError, ProtocolError, RuleFileError
+from proxy.model.grant import Secret
 from proxy.model.identity import TrustedIssuer
 from proxy.policy.declaring import check_declaration
 from proxy.sources.yaml import Located, load_yaml
@@ -118,6 +119,51 @@ class UpstreamSettings(_Section):
     allow_addresses: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)] = ()
 
 
+class KmsSettings(_Section):
+    """An asymmetric RSA key in AWS KMS, of usage SIGN_VERIFY."""
+
+    key_id: str = Field(min_length=1, max_length=2048)
+    region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")
+
+
+class OwnIssuerSettings(_Section):
+    """jobgate as an issuer: rules with `subject: jobgate` show its tokens about the job to clouds."""
+
+    url: str = Field(pattern=r"^https://[^\s?#@]+[^/\s?#@]$")
+    key: Path | None = None
+    kms: KmsSettings | None = None
+    also: tuple[Path, ...] = ()
+    lifetime: Duration = Field(timedelta(minutes=5), gt=timedelta(0), le=timedelta(minutes=15))
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if (self.key is None) == (self.kms is None):
+            raise ValueError("give exactly one of `key` and `kms`")
+        return self
+
+
+class BuildkiteEvents(_Section):
+    """A webhook of one Buildkite organization: its token, in a file, and how deliveries show it."""
+
+    organization: str = Field(min_length=1)
+    token: Path
+    form: Literal["signature", "token"] = "signature"
+
+
+class EventSettings(_Section):
+    """Where a CI delivers its events, behind whatever ends TLS."""
+
+    listen: Listener = Authority("127.0.0.1", 8082)
+    buildkite: BuildkiteEvents
+
+
+class ApprovalSettings(_Section):
+    """Who is told, over https, that a person is asked; `key`: a file with what the notices are signed with."""
+
+    notify: str = Field(pattern=r"^https://[^\s#@]+$")
+    key: Path
+
+
 class SessionSettings(_Section):
     """How long a session may live, how many there may be, and who may list them over TCP."""
 
@@ -144,11 +190,16 @@ class Settings(_Section):
     listen: Listener = Authority("127.0.0.1", 8080)
     control: str = ".jobgate/control.sock"
     rules: tuple[Path, ...] = (Path("rules"),)
+    mode: Literal["enforce", "observe"] = "enforce"
     certs: Path = Path("certs")
     ca: CaSettings | None = None
     audit: AuditSettings = AuditSettings()
     issuers: tuple[IssuerSettings, ...] = ()
     identity: IdentitySettings | None = None
+    issuer: OwnIssuerSettings | None = None
+    events: EventSettings | None = None
+    approvals: ApprovalSettings | None = None
+    teams: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     session: SessionSettings = SessionSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     kills: Path = Path(".jobgate/kills.json")
@@ -166,6 +217,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "JOBGATE_LISTEN": ("listen",),
     "JOBGATE_CONTROL": ("control",),
     "JOBGATE_RULES": ("rules",),
+    "JOBGATE_MODE": ("mode",),
     "JOBGATE_CERTS": ("certs",),
     "JOBGATE_AUDIT": ("audit", "directory"),
 }
@@ -213,9 +265,34 @@ def connect_map(settings: Settings) -> dict[str, Authority]:
     return places
 
 
+def shipped_rules() -> Path:
+    """Return the rules that come with jobgate: inside an installed package, or beside a checkout's."""
+    packaged = Path(__file__).parent / "_rules"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "rules"
+
+
 def trusted_issuers(settings: Settings, defaults: Mapping[str, TrustedIssuer]) -> tuple[TrustedIssuer, ...]:
     """Turn issuer settings into what identity verifies against; `defaults` holds each provider's public issuer."""
     return tuple(_trusted(entry, defaults) for entry in settings.issuers)
+
+
+def operator_token(settings: Settings) -> Secret | None:
+    """Return the operators' token, where one is set. Raises ConfigError."""
+    path = settings.session.operator_token
+    return None if path is None else read_token("session.operator_token", path, 32)
+
+
+def read_token(setting: str, path: Path, shortest: int) -> Secret:
+    """Return the one line of a file. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"{setting}: {path} cannot be read as a line of text") from None
+    if len(text) < shortest:
+        raise ConfigError(
+            f"{setting}: {path} holds fewer than {shortest} characters; write {shortest} random ones or more"
+        )
+    return Secret(text)
 
 
 def _trusted(entry: IssuerSettings, defaults: Mapping[str, TrustedIssuer]) -> TrustedIssuer:
@@ -263,6 +340,10 @@ _PATHS = (
     ("ca", "certificate"),
     ("ca", "key"),
     ("identity", "file"),
+    ("issuer", "key"),
+    ("issuer", "also"),
+    ("events", "buildkite", "token"),
+    ("approvals", "key"),
     ("upstream", "trust"),
     ("session", "operator_token"),
 )

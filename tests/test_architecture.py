@@ -18,12 +18,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "policy": {"model"},
     "audit": {"model"},
     "engine": {"model", "identity", "intents", "policy", "audit"},
+    "pipelines": {"model", "policy"},
+    "simulate": {"model", "intents", "policy", "engine", "pipelines"},
     "outbound": {"model"},
     "connectors": {"model", "outbound"},
     "sinks": {"model", "audit"},
     "sources": {"model", "identity", "policy", "audit", "outbound"},
     "gateway": {"model", "engine"},
-    "control": {"model", "engine"},
+    "control": {"model", "engine", "outbound"},
     "config": {"model", "policy", "sources"},
     "system": {"model"},
     "own_identity": {"model", "engine", "config"},
@@ -32,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"*"},
     "__main__": {"*"},
 }
-PURE = {"model", "identity", "intents", "policy", "audit", "engine"}
+PURE = {"model", "identity", "intents", "policy", "audit", "engine", "pipelines", "simulate"}
 IMPURE_MODULES = {
     "asyncio", "socket", "os", "subprocess", "random", "secrets", "time", "logging", "threading", "uvloop", "httpx2",
     "mitmproxy", "boto3", "botocore", "urllib.request", "http.client", "tempfile", "shutil",
@@ -42,16 +44,17 @@ HOMES: dict[str, tuple[str, ...]] = {
     "uvloop": ("gateway/", "app.py", "cli/", "demo/"),
     "httptools": ("gateway/",),
     "mitmproxy": ("gateway/tls.py", "gateway/mitm/"),
-    "yaml": ("sources/yaml.py",),
+    "yaml": ("sources/yaml.py", "sources/patching.py"),
     "jwt": ("identity/", "demo/"),
     "cel_expr_python": ("policy/conditions.py",),
-    "pydantic": ("policy/", "connectors/", "config.py"),
+    "pydantic": ("policy/", "simulate/", "connectors/", "config.py"),
+    "mcp": ("cli/mcp.py",),
     "prometheus_client": ("control/metrics.py",),
     "click": ("cli/",),
     "rich": ("cli/",),
     "botocore": ("connectors/",),
     "h11": ("control/", "outbound.py"),
-    "orjson": ("audit/canonical.py",),
+    "orjson": ("audit/canonical.py", "audit/chain.py"),
 }
 
 

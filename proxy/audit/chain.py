@@ -3,11 +3,12 @@
 `sed -n 7p trail-000000000000.jsonl | sha256sum` is the `prev` of the eighth line. Pure.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
+
+import orjson
 
 from proxy.audit.canonical import VERSION
 from proxy.model.errors import AuditError
@@ -73,8 +74,8 @@ def read_record(line: bytes) -> dict[str, Any]:
     if not line.endswith(b"}\n") or not line.isascii():
         raise AuditError("a torn record")
     try:
-        record: dict[str, Any] = json.loads(line)
-    except (ValueError, RecursionError):
+        record: dict[str, Any] = orjson.loads(line)
+    except ValueError:
         raise AuditError("not a record") from None
     return record
 

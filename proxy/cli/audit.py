@@ -78,7 +78,7 @@ def verify(directory: Path, *, keys: tuple[Path, ...], as_json: bool, **how: Any
     """Recompute the chain in DIRECTORY and compare it with the signed checkpoints."""
     verifiers = read_keys(list(keys) or sorted(directory.glob("key-*.pub")))
     total = sum(segment.path.stat().st_size for segment in find_segments(directory))
-    with _progress(total) as advance:
+    with show_progress(total) as advance:
         report = verify_trail(
             directory, verifiers, elsewhere=[*how["elsewhere"]], partial=how["partial"], advance=advance
         )
@@ -90,12 +90,12 @@ def verify(directory: Path, *, keys: tuple[Path, ...], as_json: bool, **how: Any
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
+def show_progress(total: int, doing: str = "verifying") -> Iterator[Callable[[int], None]]:
     """Show how far a long walk got, to a person, beside the output."""
     if not sys.stderr.isatty() or total < 32 << 20:
         yield lambda _: None
         return
-    columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn(doing), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("verify", total=total)
         yield lambda count: progress.advance(task, count)

@@ -12,6 +12,7 @@ from proxy.control.client import ControlClient
 from proxy.model.errors import ConfigError
 from proxy.model.grant import Secret
 
+AGENT = "BUILDKITE_AGENT_ACCESS_TOKEN"
 SESSION_ID = "JOBGATE_SESSION_ID"
 SESSION_SECRET = "JOBGATE_SESSION_SECRET"  # noqa: S105 - a variable's name
 
@@ -22,6 +23,7 @@ SESSION_SECRET = "JOBGATE_SESSION_SECRET"  # noqa: S105 - a variable's name
 @click.option("--certs", type=click.Path(), help="Where the job finds the CA certificate [certs/].")
 @click.option("--open", "token_file", metavar="FILE", help="Open a session with the token in FILE; - reads stdin.")
 @click.option("--also", multiple=True, metavar="FILE", help="A token for another audience, for connectors; repeatable.")
+@click.option("--agent", is_flag=True, help=f"Hand {AGENT} over and export a placeholder for it; with --open.")
 @click.option("--close", is_flag=True, help=f"Close the session named by {SESSION_ID} and {SESSION_SECRET}.")
 @click.option("--format", "style", type=click.Choice(sorted(FORMATS)), default="sh", help="What to print [sh].")
 def command(**options: object) -> None:
@@ -45,8 +47,13 @@ def command(**options: object) -> None:
 def _open(client: ControlClient, settings: Settings, options: dict[str, object]) -> dict[str, str]:
     also = options["also"]
     others = tuple(_read_token(str(name)) for name in (also if isinstance(also, tuple) else ()))
-    opened = client.open_session(_read_token(str(options["token_file"])), others)
-    variables = job_environment(str(opened["proxy_url"]), settings.certs.absolute())
+    agent = os.environ.get(AGENT) if options["agent"] else None
+    if options["agent"] and not agent:
+        raise ConfigError(f"{AGENT} is not set: --agent is for a Buildkite job, before its command starts")
+    token = _read_token(str(options["token_file"]))
+    opened = client.open_session(token, others, agent_token=None if agent is None else Secret(agent))
+    certs = settings.certs.absolute()
+    variables = job_environment(str(opened["proxy_url"]), certs, is_mediated=agent is not None)
     return {**variables, SESSION_ID: str(opened["session"]), SESSION_SECRET: str(opened["secret"])}
 
 

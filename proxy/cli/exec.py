@@ -16,11 +16,11 @@ import click
 import uvloop
 from rich.console import Console
 
-from proxy.app import LocalJob, Sidecar, shipped_rules, start_sidecar
+from proxy.app import LocalJob, Sidecar, start_sidecar
 from proxy.cli.audit_table import Row, make_table
 from proxy.cli.environment import job_environment
 from proxy.cli.options import read_settings, settings_options
-from proxy.config import Settings
+from proxy.config import Settings, shipped_rules
 from proxy.model.authority import Authority
 from proxy.model.identity import JobContext
 from proxy.model.record import Kind

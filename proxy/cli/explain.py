@@ -5,40 +5,32 @@ usage, 3 the rules do not load.
 """
 
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from proxy.cli.asking import AskError, decide_as_asked, read_claims, read_facts, read_view
 from proxy.connectors.registry import connector_scopes
-from proxy.engine.decide import AccessQuestion, Verdict, explain_verdict
-from proxy.engine.hygiene import find_credential_fields, find_query_credential
-from proxy.engine.misuse import find_real_credential
-from proxy.gateway.heads import METHODS
-from proxy.gateway.paths import check_path, check_query
-from proxy.identity.profiles import DEFAULTS, PROFILES, principal_of
+from proxy.engine.decide import AccessQuestion, Verdict
+from proxy.identity.profiles import PROFILES
 from proxy.identity.strict import load_object
 from proxy.identity.tokens import peek_unverified_claims
-from proxy.model.authority import DEFAULT_PORTS, parse_authority
-from proxy.model.decision import AccessRequest, Decision, Effect
-from proxy.model.errors import ProtocolError, TokenError
-from proxy.model.identity import JobContext, TrustedIssuer, UnverifiedToken, VerifiedClaims
-from proxy.model.intent import BodyPrefix, BodyWanted, Headers, RequestView
+from proxy.model.decision import AccessRequest, Decision
+from proxy.model.errors import TokenError
+from proxy.model.identity import JobContext, UnverifiedToken
+from proxy.model.intent import Headers, RequestView
 from proxy.model.reason import Reason, explain_reason
 from proxy.policy.compile import RuleSet
-from proxy.policy.conditions import JOB_FIELDS
 from proxy.policy.declaring import check_declaration
 from proxy.policy.explain import describe, smallest_rule
-from proxy.policy.faults import suggest
 from proxy.policy.patterns import PatternError
 from proxy.sources.rules import RuleFolder
 
-_URL: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?")
 _PROVIDERS: Final = [profile.provider for profile in PROFILES]
+_HINTS: Final = {"method": "METHOD", "url": "URL", "job": "--claims", "provider": "--provider"}
 
 
 @click.command("explain")
@@ -56,50 +48,19 @@ _PROVIDERS: Final = [profile.provider for profile in PROFILES]
 @click.pass_context
 def command(ctx: click.Context, /, method: str, url: str, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click's signature
     """Say how METHOD URL of a job would be decided, and why."""
-    view = _read_view(method, url, _read_headers(options["headers"]))
-    if options["body"] is not None:
-        body = options["body"].read()
-        view = replace(view, body_length=len(body), body=BodyPrefix(data=body, is_whole=True))
-    job, declared = _read_job(options), _read_declared(options["declared"])
-    ruleset = RuleFolder(options["rules"] or (Path("rules"),), connector_scopes()).load()
+    body = None if options["body"] is None else options["body"].read()
+    headers = _read_headers(options["headers"])
     now = datetime.now(UTC)
-    verdict = _decide(view, job, ruleset, now, declared)
+    try:
+        view, job = read_view(method, url, headers, body), _read_job(options)
+        ruleset = RuleFolder(options["rules"] or (Path("rules"),), connector_scopes()).load()
+        verdict = decide_as_asked(AccessQuestion(view, job, ruleset, now, _read_declared(options["declared"])))
+    except AskError as error:
+        if error.about == "body":
+            raise click.UsageError(f"{error}; give that with --body FILE") from None
+        raise click.BadParameter(str(error), param_hint=_HINTS[error.about]) from None
     click.echo(_as_json(verdict, view, job, now) if as_json else _as_text(verdict, view, job, ruleset, now))
     ctx.exit(0 if verdict.decision.is_allowed else 1)
-
-
-def _decide(
-    view: RequestView, job: JobContext, ruleset: RuleSet, now: datetime, declared: tuple[str, ...] | None
-) -> Verdict:
-    """Decide as the path does, the refusal of real credentials and of any in the query included."""
-    verdict = explain_verdict(AccessQuestion(view, job, ruleset, now, declared))
-    if isinstance(verdict, BodyWanted):
-        raise click.UsageError("what this request does stands in its body; give that with --body FILE")
-    if find_real_credential(view, find_credential_fields(view.headers)) is not None:
-        reason = Reason.CREDENTIAL_MISUSE
-    elif find_query_credential(view) is not None:
-        reason = Reason.CREDENTIAL_PRESENT
-    else:
-        return verdict
-    refused = replace(verdict.decision, effect=Effect.DENY, reason=reason, rule_ids=(), grant=None)
-    return replace(verdict, decision=refused)
-
-
-def _read_view(method: str, url: str, headers: Headers) -> RequestView:
-    """Build the request as a lane would; what a lane refuses is refused here."""
-    match = _URL.fullmatch(url)
-    if match is None:
-        raise click.BadParameter("write an absolute URL such as https://example.com/path", param_hint="URL")
-    if method not in METHODS - {"CONNECT"}:
-        raise click.BadParameter(f"choose of {', '.join(sorted(METHODS - {'CONNECT'}))}", param_hint="METHOD")
-    path = match[3] or "/"
-    try:
-        authority = parse_authority(match[2], DEFAULT_PORTS[match[1]])
-        check_path(path)
-        check_query(match[4] or "")
-    except ProtocolError as error:
-        raise click.BadParameter(f"denied before any rule is asked: {error}", param_hint="URL") from None
-    return RequestView(method=method, scheme=match[1], authority=authority, path=path, query=match[4], headers=headers)
 
 
 def _read_declared(lines: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -110,7 +71,7 @@ def _read_declared(lines: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def _read_headers(texts: tuple[str, ...]) -> Headers:
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for text in texts:
         name, colon, value = text.partition(":")
         if not colon or not name.strip():
@@ -135,39 +96,12 @@ def _read_job(options: Mapping[str, Any]) -> JobContext:
         claims = load_object(options["claims"].read())
     except ValueError as error:
         raise click.BadParameter(f"not a JSON object: {error}", param_hint="--claims") from None
-    return _from_claims(claims, options) if "iss" in claims or options["provider"] else _from_facts(claims)
+    return _from_claims(claims, options) if "iss" in claims or options["provider"] else read_facts(claims)
 
 
 def _from_claims(claims: Mapping[str, Any], options: Mapping[str, Any]) -> JobContext:
-    trusted = _trusted(claims, options)
-    try:
-        return principal_of(VerifiedClaims({"sub": "", **claims}), trusted, "")[1]
-    except TokenError as error:
-        raise click.BadParameter(f"a proxy would refuse these claims: {error}", param_hint="--claims") from None
-
-
-def _trusted(claims: Mapping[str, Any], options: Mapping[str, Any]) -> TrustedIssuer:
-    """Choose the table that reads these claims: as told, else by the issuer's name."""
-    issuer = str(claims.get("iss", ""))
-    provider = options["provider"] or next((name for name, known in DEFAULTS.items() if known.issuer == issuer), None)
-    if provider is None:
-        raise click.BadParameter(
-            "`iss` is no public issuer known here; say whose claims these are", param_hint="--provider"
-        )
     mapping = dict(entry.partition("=")[::2] for entry in options["mapping"])
-    return TrustedIssuer(provider=provider, issuer=issuer, audience="explain", bound={}, mapping=mapping)
-
-
-def _from_facts(facts: Mapping[str, Any]) -> JobContext:
-    known = (*JOB_FIELDS, "claims")
-    for name, value in facts.items():
-        if name not in known:
-            message = f"`{name}` is no fact of a job. {suggest(name, known)} For raw claims, give --provider."
-            raise click.BadParameter(message, param_hint="--claims")
-        wanted = {"build_number": int, "protected": bool, "claims": dict}.get(name, str)
-        if type(value) is not wanted:
-            raise click.BadParameter(f"`{name}` must be {wanted.__name__}, not {value!r}", param_hint="--claims")
-    return JobContext(**facts)
+    return read_claims(claims, options["provider"], mapping)
 
 
 def _request(verdict: Verdict, view: RequestView, job: JobContext, now: datetime) -> AccessRequest | None:

@@ -36,7 +36,7 @@ def command(**options: Any) -> None:
     """
     settings = load_settings(options["config"], os.environ, {"control": options["control"]})
     client = ControlClient(control_place(settings.control))
-    secret = _read_token(options["token"] or settings.session.operator_token)
+    secret = read_operator_token(options["token"] or settings.session.operator_token)
     aims = [(scope.value, options[scope.value]) for scope in KillScope if options[scope.value] is not None]
     if len(aims) > 1 or (aims and options["lift"]):
         raise click.UsageError("aim at one thing at a time")
@@ -62,7 +62,8 @@ def _show(kills: list[dict[str, Any]], *, as_json: bool) -> None:
         click.echo("nothing is stopped")
 
 
-def _read_token(path: Path | None) -> Secret | None:
+def read_operator_token(path: Path | None) -> Secret | None:
+    """Return the operator's token, None where no file is named. Raises ConfigError."""
     if path is None:
         return None
     try:

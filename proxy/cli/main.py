@@ -21,7 +21,13 @@ COMMANDS = {
     "demo": "Show everything at work on this machine, without any account.",
     "check": "Check rule files: errors, and the obvious mistakes.",
     "explain": "Say how one request would be decided, and why.",
+    "replay": "Decide recorded flows again by other rules: what would change.",
+    "simulate": "Say where a pipeline could go under the rules, before it runs.",
+    "suggest": "Say what a trail suggests: missing permissions, unused grants, wasteful routes.",
+    "mcp": "Let an assistant ask about a trail and rules; read-only.",
     "kill": "Stop a job, pipeline, rule, connector or host at once; list and lift what is stopped.",
+    "issuer": "Print or write what clouds must know of jobgate as an issuer.",
+    "approve": "Say yes or no to a request that waits for a person; list what waits.",
     "audit": "Verify and read the audit trail.",
     "health": "Ask a running proxy whether it is ready.",
 }

@@ -14,6 +14,11 @@ _SETTINGS = (
     click.option("--listen", metavar="HOST:PORT", help="Where jobs reach the proxy [127.0.0.1:8080]."),
     click.option("--control", metavar="SOCKET|HOST:PORT", help="Where sessions are opened [.jobgate/control.sock]."),
     click.option("--rules", multiple=True, type=click.Path(), help="Rule file or folder; may be repeated [rules/]."),
+    click.option(
+        "--mode",
+        type=click.Choice(["enforce", "observe"]),
+        help="`observe`: what no rule allows is let through without a credential, and marked on record [enforce].",
+    ),
     click.option("--certs", type=click.Path(), help="Where the CA certificate is written [certs/]."),
     click.option("--audit", type=click.Path(), help="Where the audit trail is written [audit/]."),
     click.option(
@@ -38,6 +43,7 @@ def read_settings(options: dict[str, Any]) -> Settings:
         "listen": options["listen"],
         "control": options["control"],
         "rules": list(options["rules"]) or None,
+        "mode": options["mode"],
         "certs": options["certs"],
         "audit.directory": options["audit"],
         "upstream.allow_addresses": list(options["allow_address"]) or None,

@@ -7,7 +7,7 @@ from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -19,12 +19,19 @@ _SHORTEST: Final = 2048
 """Bits of a modulus (RFC 7518 3.3)."""
 
 
-def sign_jwt(pem: Secret, claims: Mapping[str, object]) -> Secret:
-    """Return the signed token. Raises CredentialError when the key is not a plain RSA key of 2048 bits or more.
+def public_key(pem: Secret) -> RSAPublicKey:
+    """Return the public half. Raises CredentialError as `sign_jwt` does."""
+    return _load(pem).public_key()
 
-    It takes milliseconds: call it from a thread.
+
+def sign_jwt(pem: Secret, claims: Mapping[str, object], kid: str | None = None) -> Secret:
+    """Return the signed token, which names its key when `kid` is given.
+
+    Raises CredentialError when the key is not a plain RSA key of 2048 bits or more. It takes milliseconds: call it from
+    a thread.
     """
-    signed = f"{_encode(_HEADER)}.{_encode(claims)}"
+    header = _HEADER if kid is None else {**_HEADER, "kid": kid}
+    signed = f"{_encode(header)}.{_encode(claims)}"
     signature = _load(pem).sign(signed.encode(), PKCS1v15(), SHA256())
     return Secret(f"{signed}.{_base64url(signature)}")
 

@@ -1,63 +1,50 @@
 """AWS: a role's short-lived keys, by the job's own token or the sidecar's role, and every request signed again.
 
-`AssumeRoleWithWebIdentity` hands the job's token for `sts.amazonaws.com` to STS, which verifies it; `AssumeRole` uses
-the sidecar's own role with the job's labels as session tags. What a rule names, as intents or as
-actions, becomes the session policy, so that AWS enforces the rule too. Source: AWS STS API Reference.
+What a rule names, as intents or as actions, becomes the session policy, so that AWS enforces the rule too.
 """
 
-import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from hashlib import sha256
 from itertools import product
 from typing import Any, ClassVar, Final, Literal, Self
-from urllib.parse import urlencode
 
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from proxy.connectors import sts_answers
 from proxy.connectors.aws_chunks import ChunkResigner
 from proxy.connectors.aws_hosts import Endpoint, find_endpoint
-from proxy.connectors.aws_own import AwsCall, aws_host, call_as_sidecar, clock_offset
 from proxy.connectors.aws_policy import POLICY_LIMIT, check_action, read_lines, write_policy
-from proxy.connectors.parts import ConnectorParts, ScopeModel, fingerprint, recordable
-from proxy.connectors.placeholders import AWS_KEY, AWS_SECRET
+from proxy.connectors.aws_roles import RoleWish, assume_role
+from proxy.connectors.body_check import DigestCheck
+from proxy.connectors.parts import ConnectorParts, fingerprint, recordable
 from proxy.connectors.sigv4 import (
     CHUNKED,
     Keys,
     Scope,
     Verified,
     payload_mode,
-    read_inbound,
     seal_of,
     sign,
     strip_presigned,
-    verify,
 )
-from proxy.connectors.subjects import take_token
+from proxy.connectors.sigv4_inbound import Inbound, read_inbound, verify
+from proxy.connectors.subjects import SubjectModel
 from proxy.model.errors import CredentialError
-from proxy.model.grant import Credential, Edits, MintRequest, Plan
+from proxy.model.grant import BodyRewriter, Credential, Edits, MintRequest, Plan
 from proxy.model.intent import Intent, RequestView
 from proxy.model.reason import Reason
-from proxy.outbound import Call, OutboundError
 
-_PLACEHOLDER: Final = Keys(AWS_KEY, AWS_SECRET, None)
-_VERSION: Final = "2011-06-15"
-_SHORTEST: Final = timedelta(minutes=15)
-_TAGS: Final = ("organization", "pipeline", "step", "branch", "build_number", "job_id", "source")
-_DIGEST: Final = "sha256:"
-_NAME: Final = ("pipeline", "build_number", "job_id")
+_HEX: Final = re.compile("[0-9a-f]{64}")
 # Services that hand out or widen credentials: never reachable unless the rule names their actions (B07).
 _PRIVILEGED: Final = frozenset(
     {"sts", "iam", "organizations", "sso", "sso-oauth", "awsssoportal", "identitystore", "signin"}
 )
 
 
-class AwsScope(ScopeModel):
+class AwsScope(SubjectModel):
     """Which role, and how much of it."""
 
     role: str = Field(
@@ -156,39 +143,52 @@ class AwsConnector:
         self._parts = parts
 
     def plan(self, view: RequestView, intent: Intent, scope: AwsScope) -> Plan:  # noqa: ARG002 - the interface
-        """Return whether the body's digest must be computed before signing."""
-        target = _find_target(view, scope)
+        """Return whether the body's digest must be computed before signing. What a client signed is verified first."""
+        inbound = read_inbound(view)
+        target = _find_target(view, scope, inbound)
         payload = payload_mode(view, target.service)
         if payload in CHUNKED:
-            verify(view, _PLACEHOLDER, payload)
+            if inbound is None or inbound.presigned:
+                raise CredentialError("what signs its chunks must sign its head too", Reason.SIGNING_UNSUPPORTED)
             _decoded_length(view)
+        if payload is not None:
+            self._verify(view, inbound, payload)
         return Plan(needs_digest=payload is None)
 
     async def mint(self, request: MintRequest, scope: AwsScope) -> Credential:
         """Ask STS. Raises CredentialError."""
-        form = {
-            "Version": _VERSION,
-            "RoleArn": scope.role,
-            "RoleSessionName": session_name(request.labels),
-            "DurationSeconds": str(int(max(request.grant.lifetime, _SHORTEST).total_seconds())),
-        }
         policy = session_policy(scope)
-        if policy is not None:
-            if len(policy) > POLICY_LIMIT:
-                raise CredentialError("the session policy is too long and is never dropped", Reason.CREDENTIAL_REFUSED)
-            form["Policy"] = policy
-        make = self._by_token if scope.source == "web-identity" else self._by_sidecar
-        return await self._ask(make(request, scope, form), scope)
+        if policy is not None and len(policy) > POLICY_LIMIT:
+            raise CredentialError("the session policy is too long and is never dropped", Reason.CREDENTIAL_REFUSED)
+        wish = RoleWish(
+            role=scope.role,
+            region=scope.region,
+            source=scope.source,
+            audience=scope.audience,
+            external_id=scope.external_id,
+            policy=policy,
+        )
+        issued, offset = await assume_role(wish, request, self._parts)
+        facts = {"access_key": issued.access_key, "role": scope.role, "source": scope.source}
+        ahead = f"{offset.total_seconds():.0f}" if offset else None
+        return Credential(
+            connector=self.name,
+            secrets={"secret_key": issued.secret_key, "session_token": issued.session_token},
+            facts=recordable({**facts, "clock_offset": ahead}),
+            fingerprint=fingerprint(issued.secret_key.reveal()),
+            expires_at=issued.expires_at,
+        )
 
     def apply(self, view: RequestView, scope: AwsScope, credential: Credential, body_digest: str | None) -> Edits:
         """Sign `view` again. Pre-signed URLs become header-signed requests."""
-        target = _find_target(view, scope)
+        inbound = read_inbound(view)
+        target = _find_target(view, scope, inbound)
         payload = payload_mode(view, target.service) or body_digest
         if payload is None:
             raise CredentialError("the body was not read before signing", Reason.INTERNAL)
+        verified = self._verify(view, inbound, payload)
         token = credential.secrets.get("session_token")
         keys = Keys(credential.facts["access_key"], credential.secrets["secret_key"], token)
-        inbound = read_inbound(view)
         presigned = inbound is not None and inbound.presigned
         query = strip_presigned(view.query) if presigned else view.query
         at = self._parts.clock.now() + timedelta(seconds=int(credential.facts.get("clock_offset", "0")))
@@ -200,94 +200,21 @@ class AwsConnector:
             put=put,
             query=(query or "") if presigned else None,
             watch=watch,
-            rewriter=_resigner(view, payload, seal_of(put, keys, what)) if payload in CHUNKED else None,
+            rewriter=_rewriter(view, payload, verified, seal_of(put, keys, what)),
         )
 
-    def _by_token(self, request: MintRequest, scope: AwsScope, form: Mapping[str, str]) -> Call:
-        held = take_token(request, scope.audience, self._parts)
-        body = urlencode(
-            {"Action": "AssumeRoleWithWebIdentity", **form, "WebIdentityToken": held.token.reveal()}
-        ).encode()
-        return Call(method="POST", url=f"https://{_sts_host(scope)}/", headers=_FORM, body=body)
-
-    def _by_sidecar(self, request: MintRequest, scope: AwsScope, form: Mapping[str, str]) -> AwsCall:
-        fields = {"Action": "AssumeRole", **form}
-        if scope.external_id is not None:
-            fields["ExternalId"] = scope.external_id
-        labels = [(name, request.labels[name]) for name in _TAGS if name in request.labels]
-        for number, (name, value) in enumerate(labels, 1):
-            fields[f"Tags.member.{number}.Key"] = name
-            fields[f"Tags.member.{number}.Value"] = tag_value(value)
-        host = _sts_host(scope)
-        return AwsCall(
-            service="sts", region=host.split(".")[1], host=host, headers=_FORM, body=urlencode(fields).encode()
-        )
-
-    async def _ask(self, call: Call | AwsCall, scope: AwsScope) -> Credential:
-        """Call STS, once more when it says that it could not reach the issuer or is overloaded."""
-        for attempt in (1, 2):
-            asked_at = self._parts.clock.now()
-            try:
-                if isinstance(call, Call):
-                    answer = await self._parts.caller.call(call)
-                else:
-                    answer = await call_as_sidecar(self._parts, call)
-            except OutboundError as error:
-                raise CredentialError(f"STS: {error}") from None
-            fault = sts_answers.find_fault(answer)
-            if fault is None:
-                return self._read(sts_answers.read_credentials(answer), clock_offset(answer, asked_at), scope)
-            if attempt == 2 or not fault.is_temporary:
-                raise CredentialError(f"STS: {fault.code}", fault.reason)
-            await asyncio.sleep(0.2)
-        raise CredentialError("STS did not answer")  # pragma: no cover - the loop returns or raises
-
-    def _read(self, issued: sts_answers.Issued, offset: timedelta, scope: AwsScope) -> Credential:
-        expires_at = issued.expires_at - offset  # by our clock, as everything here is
-        if expires_at <= self._parts.clock.now():
-            raise CredentialError("STS gave a credential that has already expired")
-        facts = {"access_key": issued.access_key, "role": scope.role, "source": scope.source}
-        ahead = f"{offset.total_seconds():.0f}" if offset else None
-        return Credential(
-            connector=self.name,
-            secrets={"secret_key": issued.secret_key, "session_token": issued.session_token},
-            facts=recordable({**facts, "clock_offset": ahead}),
-            fingerprint=fingerprint(issued.secret_key.reveal()),
-            expires_at=expires_at,
-        )
+    def _verify(self, view: RequestView, inbound: Inbound | None, payload: str) -> Verified | None:
+        """Return the client's signature, verified; None for a request that is not signed. Raises CredentialError."""
+        if inbound is None:
+            return None
+        secret = self._parts.find_secret(inbound.key_id)
+        if secret is None:
+            raise CredentialError("signed with a key that is not this job's placeholder", Reason.CREDENTIAL_MISUSE)
+        return verify(view, inbound, secret, payload, self._parts.clock.now())
 
 
-_FORM: Final = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
-
-
-def session_name(labels: Mapping[str, str]) -> str:
-    """Return the role session name that CloudTrail will show: pipeline, build and job. A long pipeline is cut."""
-    found = [re.sub(r"[^\w+=,.@-]", "-", labels[name], flags=re.ASCII) for name in _NAME if name in labels]
-    first, *rest = found or ["job"]
-    tail = "".join(f"-{each}" for each in rest)
-    return (first[: max(0, 64 - len(tail))] + tail)[-64:].ljust(2, "-")
-
-
-def tag_value(value: str) -> str:
-    """Return a label as a session tag (STS API Reference, Tag).
-
-    What a tag cannot hold becomes its digest, not something similar: IAM conditions decide on tags, and no other label
-    may look like the one they name.
-    """
-    if len(value) <= 256 and not value.startswith(_DIGEST) and re.fullmatch(r"[\w .:/=+@-]*", value):
-        return value
-    return _DIGEST + sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _sts_host(scope: AwsScope) -> str:
-    partition = scope.role.split(":")[1]
-    region = scope.region or {"aws": "us-east-1", "aws-us-gov": "us-gov-west-1"}.get(partition, "cn-north-1")
-    return aws_host("sts", region, partition)
-
-
-def _find_target(view: RequestView, scope: AwsScope) -> _Target:
+def _find_target(view: RequestView, scope: AwsScope, inbound: Inbound | None) -> _Target:
     """Return what to sign for. The host, the client's signature and the rule must agree (B06)."""
-    inbound = read_inbound(view)
     endpoint = find_endpoint(view.authority.host) or _declared_endpoint(scope)
     service, region = endpoint.service, endpoint.region
     if service == "s3express":
@@ -310,15 +237,16 @@ def _find_target(view: RequestView, scope: AwsScope) -> _Target:
     return _Target(service, region)
 
 
-def _resigner(view: RequestView, payload: str, ours: Verified) -> Callable[[], ChunkResigner]:
-    """Return what makes the chunks' signatures ours, from the client's verified first one on."""
-    return partial(
-        ChunkResigner,
-        verify(view, _PLACEHOLDER, payload),
-        ours,
-        decoded_length=_decoded_length(view),
-        has_trailer=payload.endswith("-TRAILER"),
-    )
+def _rewriter(
+    view: RequestView, payload: str, theirs: Verified | None, ours: Verified
+) -> Callable[[], BodyRewriter] | None:
+    """Return what makes the chunks' signatures ours, or holds the body to the digest that its head names."""
+    if payload in CHUNKED and theirs is not None:
+        length, has_trailer = _decoded_length(view), payload.endswith("-TRAILER")
+        return partial(ChunkResigner, theirs, ours, decoded_length=length, has_trailer=has_trailer)
+    if view.body_length != 0 and view.header("x-amz-content-sha256") == payload and _HEX.fullmatch(payload):
+        return partial(DigestCheck, payload)
+    return None
 
 
 def _decoded_length(view: RequestView) -> int:

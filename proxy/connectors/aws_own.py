@@ -56,6 +56,11 @@ async def call_as_sidecar(parts: ConnectorParts, call: AwsCall) -> Answer:
     return answer
 
 
+async def call_with(parts: ConnectorParts, call: AwsCall, keys: Keys, offset: timedelta) -> Answer:
+    """Return AWS's answer to a call with a role's keys; `offset` is AWS's clock ahead of ours. Raises OutboundError."""
+    return await parts.caller.call(_signed(call, keys, parts.clock.now() + offset))
+
+
 def clock_offset(answer: Answer, now: datetime) -> timedelta:
     """Return how far AWS's clock is ahead of ours, by an answer's Date (RFC 9110 6.6.1); nothing below half a minute.
 

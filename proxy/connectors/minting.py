@@ -6,7 +6,7 @@ the old one, as long as it lives. Failures are remembered for a moment, so that 
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -127,7 +127,10 @@ class CredentialMinter:
     async def _fetch(self, request: MintRequest, key: _Key, slot: _Slot) -> Credential:
         try:
             async with asyncio.timeout(_MINT_TIME):
-                credential = await self._connector(request.grant).mint(request, self._scope(request.grant))
+                scope = self._scope(request.grant)
+                if getattr(scope, "subject", "job") == "jobgate":
+                    request = replace(request, rule=scope.rule or "")
+                credential = await self._connector(request.grant).mint(request, scope)
             self._check_arrival(credential)
         except TimeoutError:
             error = CredentialError("the credential's issuer did not answer in time")

@@ -1,15 +1,16 @@
 """What every connector is, and what it is given."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from proxy.model.grant import Credential, Edits, MintRequest, Plan
+from proxy.model.grant import Credential, Edits, HeldToken, MintRequest, Plan, Secret
 from proxy.model.intent import Intent, RequestView
+from proxy.model.placeholder import PUBLIC
 from proxy.outbound import Answer, Call
 
 
@@ -27,12 +28,29 @@ class Clock(Protocol):
         """Return the time in UTC."""
 
 
+class Issuer(Protocol):
+    """Who signs tokens about jobs for jobgate itself; `connectors.own_issuer.OwnIssuer`."""
+
+    async def mint(self, request: MintRequest, audience: str) -> HeldToken:
+        """Return a token about the request's job. Raises CredentialError."""
+
+
+def _find_public(key_id: str) -> Secret | None:
+    return PUBLIC.aws_secret if key_id == PUBLIC.aws_key else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorParts:
-    """The edges a connector may use."""
+    """The edges a connector may use.
+
+    `find_secret` returns what an open session signs with under this access key id, None for a key that is no
+    placeholder. `issuer` is jobgate's own, where one is set.
+    """
 
     caller: Caller
     clock: Clock
+    find_secret: Callable[[str], Secret | None] = _find_public
+    issuer: Issuer | None = None
 
 
 class ScopeModel(BaseModel):

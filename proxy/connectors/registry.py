@@ -11,16 +11,33 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from proxy.connectors.aws import AwsConnector
+from proxy.connectors.azure import AzureConnector
+from proxy.connectors.buildkite import BuildkiteConnector
+from proxy.connectors.gcp import GcpConnector
 from proxy.connectors.github_app import GitHubAppConnector
 from proxy.connectors.header import HeaderConnector
+from proxy.connectors.kubernetes import KubernetesConnector
+from proxy.connectors.oauth_client import OAuthClientConnector
+from proxy.connectors.oci import OciConnector
 from proxy.connectors.parts import Connector, ConnectorParts
+from proxy.connectors.publishing import CratesConnector, NpmConnector, PypiConnector, RubyGemsConnector
 from proxy.connectors.token_exchange import TokenExchangeConnector
 from proxy.connectors.vault import VaultConnector
 from proxy.model.errors import ConfigError
 
 CONNECTORS: tuple[type[Any], ...] = (
     AwsConnector,
+    AzureConnector,
+    BuildkiteConnector,
+    CratesConnector,
+    GcpConnector,
     GitHubAppConnector,
+    KubernetesConnector,
+    NpmConnector,
+    OAuthClientConnector,
+    OciConnector,
+    PypiConnector,
+    RubyGemsConnector,
     TokenExchangeConnector,
     VaultConnector,
     HeaderConnector,

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4: read what a client signed with its placeholder, and sign again with the real credential.
+"""AWS Signature Version 4: sign a request with the real credential. `sigv4_inbound` reads what the client signed.
 
 Pure. Source: AWS IAM User Guide, "Create a signed AWS API request"; S3 API Reference, "Authenticating Requests".
 S3 encodes the path once and leaves it as it is; every other service normalises it and encodes it again.
@@ -9,7 +9,7 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote
@@ -38,24 +38,10 @@ PRESIGN_NAMES: Final = frozenset(
     }
 )
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
-_SCOPE: Final = re.compile(r"[^/]+/[0-9]{8}/([a-z0-9-]+)/([A-Za-z0-9-]+)/aws4_request")
-_FIELD: Final = re.compile(r"\s*(Credential|SignedHeaders|Signature)=([^,\s]+)\s*")
-_STAMP: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # a seal has its own time
-_MUST_BE_SIGNED: Final = frozenset({"host", "x-amz-date", "x-amz-content-sha256"})
 _SPACES: Final = re.compile(r"[ \t]+")
 _UNRESERVED: Final = "-_.~"
 # Signed besides every x-amz-*: what says how the body is to be read. Everything a hop may change stays out.
 _ALSO_SIGNED: Final = frozenset({"content-type", "content-md5"})
-
-
-@dataclass(frozen=True, slots=True)
-class Inbound:
-    """What the client's own signature names."""
-
-    region: str
-    service: str
-    presigned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +53,6 @@ class Keys:
     session_token: Secret | None
 
 
-def read_inbound(view: RequestView) -> Inbound | None:
-    """Return the client's signature, None when it did not sign.
-
-    Raises CredentialError (`signing-unsupported`) for SigV4a and anything else that is not plain SigV4.
-    """
-    headers = [value for name, value in view.headers if name == "authorization"]
-    names = query_names(view.query)
-    if len(headers) > 1 or (headers and names & PRESIGN_NAMES):
-        raise _unsupported("the request is signed more than once")
-    if headers and headers[0].startswith("AWS"):
-        return _read_header(headers[0])
-    if names & PRESIGN_NAMES:
-        return _read_presigned(view)
-    if "signature" in names and "awsaccesskeyid" in names:
-        raise _unsupported("Signature Version 2 cannot be re-signed; use a client from after 2014")
-    return None
-
-
 def payload_mode(view: RequestView, service: str) -> str | None:
     """Return what to sign for the body: a digest or a sentinel; None when the digest must be computed.
 
@@ -92,9 +60,9 @@ def payload_mode(view: RequestView, service: str) -> str | None:
     """
     declared = view.header("x-amz-content-sha256")
     if declared is None:
-        if view.body_length == 0:
-            return EMPTY_DIGEST
-        return UNSIGNED if service in S3_SERVICES and "x-amz-signature" in query_names(view.query) else None
+        if service in S3_SERVICES and "x-amz-signature" in query_names(view.query):
+            return UNSIGNED
+        return EMPTY_DIGEST if view.body_length == 0 else None
     if (
         declared in {UNSIGNED, UNSIGNED_TRAILER}
         or (declared in CHUNKED and service in S3_SERVICES)
@@ -115,10 +83,10 @@ def sign(view: RequestView, query: str | None, keys: Keys, what: "Scope") -> tup
     stamp = what.at.strftime("%Y%m%dT%H%M%SZ")
     fields: dict[str, str] = {
         name: value
-        for name, value in _joined(view.headers)
+        for name, value in join_fields(view.headers)
         if (name.startswith("x-amz-") or name in _ALSO_SIGNED) and name not in _REPLACED
     }
-    fields["host"] = _host_field(view)
+    fields["host"] = host_field(view)
     fields["x-amz-date"] = stamp
     put: list[tuple[str, str | Secret]] = [("x-amz-date", stamp)]
     if what.service in S3_SERVICES or view.header("x-amz-content-sha256") is not None:
@@ -129,7 +97,7 @@ def sign(view: RequestView, query: str | None, keys: Keys, what: "Scope") -> tup
         put.append(("x-amz-security-token", keys.session_token))
     signed = ";".join(sorted(fields))
     seal = Seal(keys.secret_key, stamp, what.region, what.service)
-    signature = seal.sign(ALGORITHM, _digest_request(view, query, fields, what))
+    signature = seal.sign(ALGORITHM, digest_request(view, query, fields, what))
     put.append(
         (
             "authorization",
@@ -139,7 +107,8 @@ def sign(view: RequestView, query: str | None, keys: Keys, what: "Scope") -> tup
     return tuple(put)
 
 
-def _digest_request(view: RequestView, query: str | None, fields: Mapping[str, str], what: "Scope") -> str:
+def digest_request(view: RequestView, query: str | None, fields: Mapping[str, str], what: "Scope") -> str:
+    """Return the SHA-256 of the canonical request, in hex. `fields` are those that are signed."""
     canonical = "\n".join(
         (
             view.method,
@@ -183,37 +152,6 @@ def seal_of(put: Sequence[tuple[str, str | Secret]], keys: Keys, what: "Scope") 
     return Verified(seal, str(put[-1][1]).rpartition("Signature=")[2])
 
 
-def verify(view: RequestView, keys: Keys, payload: str) -> Verified:
-    """Verify the header signature a client made with `keys`.
-
-    Raises CredentialError: `signing-unsupported` for one made with other keys or in the query, `signing-broken` for
-    one that is wrong.
-    """
-    headers = [value for name, value in view.headers if name == "authorization"]
-    if len(headers) != 1 or not headers[0].startswith(f"{ALGORITHM} "):
-        raise _unsupported("what signs its chunks must sign its header too")
-    fields = _read_fields(headers[0].partition(" ")[2])
-    inbound = _read_scope(fields["Credential"], presigned=False)
-    if fields["Credential"].partition("/")[0] != keys.access_key:
-        raise _unsupported("chunk signatures can be verified only when they are made with the job's placeholder key")
-    stamp = view.header("x-amz-date") or ""
-    if _STAMP.fullmatch(stamp) is None or fields["Credential"].split("/")[1] != stamp[:8]:
-        raise _broken("x-amz-date is not the signature's")
-    sent = {**dict(_joined(view.headers)), "host": _host_field(view)}
-    if view.body_length is not None:
-        sent["content-length"] = str(view.body_length)
-    names = fields["SignedHeaders"].split(";")
-    missing = [name for name in names if name not in sent]
-    if missing or not set(names) >= _MUST_BE_SIGNED:
-        raise _broken(f"the signature names {missing[0]!r}, which was not sent" if missing else "too little is signed")
-    what = Scope(region=inbound.region, service=inbound.service, payload=payload, at=_EPOCH)
-    seal = Seal(keys.secret_key, stamp, inbound.region, inbound.service)
-    expected = seal.sign(ALGORITHM, _digest_request(view, view.query, {name: sent[name] for name in names}, what))
-    if not hmac.compare_digest(expected.encode(), fields["Signature"].encode("utf-8", "surrogateescape")):
-        raise _broken("the signature is not the one that the placeholder makes of this request")
-    return Verified(seal, expected)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """What a signature is for. `payload` is the body's digest or a sentinel; `at` in UTC."""
@@ -249,63 +187,20 @@ def strip_presigned(query: str | None) -> str | None:
     """Return the query without the parameters of a pre-signed URL, the others as they were and in their order."""
     if not query:
         return query
-    kept = [pair for pair in query.split("&") if _name_of(pair) not in PRESIGN_NAMES]
+    kept = [pair for pair in query.split("&") if name_of(pair) not in PRESIGN_NAMES]
     return "&".join(kept) or None
 
 
 def query_names(query: str | None) -> frozenset[str]:
     """Return the decoded parameter names in lower case."""
-    return frozenset(_name_of(pair) for pair in query.split("&")) if query else frozenset()
+    return frozenset(name_of(pair) for pair in query.split("&")) if query else frozenset()
 
 
 _REPLACED: Final = frozenset({"x-amz-date", "x-amz-security-token", "x-amz-content-sha256"})
 
 
-def _read_header(header: str) -> Inbound:
-    scheme, _, rest = header.partition(" ")
-    if scheme == "AWS4-ECDSA-P256-SHA256":
-        raise _unsupported("SigV4a (asymmetric) signatures cannot be re-signed; use a single-region endpoint")
-    if scheme != ALGORITHM:
-        raise _unsupported(f"only {ALGORITHM} signatures can be re-signed")
-    return _read_scope(_read_fields(rest)["Credential"], presigned=False)
-
-
-def _read_fields(rest: str) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for part in rest.split(","):
-        match = _FIELD.fullmatch(part)
-        if match is None or match[1] in fields:
-            raise _unsupported("the Authorization field is not a well-formed AWS signature")
-        fields[match[1]] = match[2]
-    if len(fields) != 3:
-        raise _unsupported("the Authorization field is not a well-formed AWS signature")
-    return fields
-
-
-def _read_presigned(view: RequestView) -> Inbound:
-    values = _query_values(view.query)
-    if any(len(values.get(name, ())) > 1 for name in PRESIGN_NAMES):
-        raise _unsupported("the request is signed more than once")
-    if values.get("x-amz-algorithm") != [ALGORITHM] or not {"x-amz-credential", "x-amz-signature"} <= values.keys():
-        raise _unsupported(f"only {ALGORITHM} pre-signed URLs can be re-signed")
-    return _read_scope(values["x-amz-credential"][0], presigned=True)
-
-
-def _read_scope(credential: str, *, presigned: bool) -> Inbound:
-    match = _SCOPE.fullmatch(credential)
-    if match is None:
-        raise _unsupported("the credential scope is not KEY/DATE/REGION/SERVICE/aws4_request")
-    return Inbound(region=match[1], service=match[2], presigned=presigned)
-
-
-def _query_values(query: str | None) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    for pair in (query or "").split("&"):
-        values.setdefault(_name_of(pair), []).append(unquote(pair.partition("=")[2]))
-    return values
-
-
-def _name_of(pair: str) -> str:
+def name_of(pair: str) -> str:
+    """Return the name of one `name=value` of a query, decoded, in lower case."""
     return unquote(pair.partition("=")[0]).lower()
 
 
@@ -313,7 +208,8 @@ def _reencode(text: str) -> str:
     return quote(unquote(text, "latin-1"), safe=_UNRESERVED, encoding="latin-1")
 
 
-def _joined(headers: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+def join_fields(headers: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    """Return each field once, as it is signed: spaces single, the values of a repeated one joined by commas."""
     joined: dict[str, str] = {}
     for name, value in headers:
         plain = _SPACES.sub(" ", value).strip(" ")
@@ -321,7 +217,8 @@ def _joined(headers: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
     return joined.items()
 
 
-def _host_field(view: RequestView) -> str:
+def host_field(view: RequestView) -> str:
+    """Return the Host field that a client of this authority sends and signs."""
     default = {"http": 80, "https": 443}[view.scheme]
     return view.authority.host if view.authority.port == default else str(view.authority)
 
@@ -336,7 +233,3 @@ def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
 
 def _unsupported(why: str) -> CredentialError:
     return CredentialError(why, Reason.SIGNING_UNSUPPORTED)
-
-
-def _broken(why: str) -> CredentialError:
-    return CredentialError(why, Reason.SIGNING_BROKEN)

@@ -13,8 +13,8 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from proxy.connectors.fields import FieldModel, place
-from proxy.connectors.parts import ConnectorParts, ScopeModel, fingerprint, recordable
-from proxy.connectors.subjects import take_token
+from proxy.connectors.parts import ConnectorParts, fingerprint, recordable
+from proxy.connectors.subjects import SubjectModel, take_token
 from proxy.connectors.vault_calls import Engine, Found, Login, VaultServer, Wanted, check_policies
 from proxy.connectors.vault_rules import check_request, outside
 from proxy.model.authority import Authority, parse_authority
@@ -65,7 +65,7 @@ class VaultSecret(FieldModel):
         return self
 
 
-class VaultScope(ScopeModel):
+class VaultScope(SubjectModel):
     """Which Vault, who the job is there, and what is taken from it."""
 
     address: str = Field(
@@ -141,7 +141,7 @@ class VaultConnector:
 
     async def mint(self, request: MintRequest, scope: VaultScope) -> Credential:
         """Log in, and read the secret where one is wanted. Raises CredentialError; no token is left behind."""
-        held = take_token(request, scope.audience, self._parts)
+        held = await take_token(request, scope.audience, self._parts)
         server = self._server(scope)
         now = self._parts.clock.now()
         login = await server.log_in(scope.mount, scope.role, held.token, now)

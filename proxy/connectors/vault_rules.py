@@ -4,10 +4,10 @@ What makes, extends or unveils tokens and leases, and what administers the serve
 that names the action: no wildcard, no effect class and no rule about paths alone ever meant it.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from proxy.connectors.named import is_named, parts_of
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
 from proxy.model.intent import EffectClass, Intent, RequestView
@@ -31,8 +31,6 @@ _GUARDED: Final = frozenset(
     }
 )
 _DRAWER: Final = "cubbyhole"
-_STARS: Final = re.compile(r"(\*\*/|\*+)")
-_MEANT: Final = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/:#@]*"}
 
 
 def check_request(view: RequestView, intent: Intent, address: Authority, namespace: str, lines: Iterable[str]) -> None:
@@ -45,12 +43,11 @@ def check_request(view: RequestView, intent: Intent, address: Authority, namespa
     if _namespace_of(view) != namespace:
         said = f"set VAULT_NAMESPACE={namespace}" if namespace else "send no X-Vault-Namespace"
         raise outside(f"the rule's namespace is {namespace or 'the root'}: {said}")
-    named = tuple(_read_lines(lines))
-    for part in _parts(intent):
+    for part in parts_of(intent):
         if part.protocol != _PROTOCOL or part.effect is EffectClass.UNKNOWN:
             raise outside("the request is none that Vault's API is known for; name `vault` in the rule's `intent`")
         for action in _guarded(part):
-            if not any(action == word and where.fullmatch(part.resource.id) for word, where in named):
+            if not is_named(lines, part, action):
                 raise outside(f"{action} needs an `intent` line of the rule that names it")
 
 
@@ -65,12 +62,6 @@ def _namespace_of(view: RequestView) -> str:
     return "" if text == "root" else text
 
 
-def _parts(intent: Intent) -> Iterator[Intent]:
-    yield intent
-    for other in intent.also:
-        yield from _parts(other)
-
-
 def _guarded(part: Intent) -> Iterator[str]:
     """Yield each thing the request does that must be named. A wrapped answer is a token that others can use."""
     first = part.action.partition(".")[0]
@@ -78,12 +69,3 @@ def _guarded(part: Intent) -> Iterator[str]:
         yield part.action
     if "wrap_ttl" in part.facts and part.action != "wrap":
         yield "wrap"
-
-
-def _read_lines(lines: Iterable[str]) -> Iterator[tuple[str, re.Pattern[str]]]:
-    """Yield the action and the resources of every line about Vault. What it does not know matches less, never more."""
-    for line in lines:
-        words = line.split(maxsplit=2)
-        if len(words) == 3 and words[0] == _PROTOCOL:
-            parts = _STARS.split(words[2])
-            yield words[1], re.compile("".join(_MEANT.get(part) or re.escape(part) for part in parts))

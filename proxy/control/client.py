@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -49,16 +50,24 @@ class ControlClient:
         self._place = place
         self._seconds = seconds
 
-    def open_session(self, token: str, others: tuple[str, ...] = (), intents: tuple[str, ...] = ()) -> dict[str, Any]:
+    def open_session(
+        self,
+        token: str,
+        others: tuple[str, ...] = (),
+        intents: tuple[str, ...] = (),
+        agent_token: Secret | None = None,
+    ) -> dict[str, Any]:
         """Exchange tokens; returns `session`, `secret`, `proxy_url`, `expires_at` and `job`.
 
-        `intents` is what the job's step declares that it will do.
+        `intents` is what the job's step declares that it will do; `agent_token` what its agent calls its CI with.
         """
         body: dict[str, Any] = {"token": token}
         if others:
             body["tokens"] = list(others)
         if intents:
             body["intents"] = list(intents)
+        if agent_token is not None:
+            body["agent_token"] = agent_token.reveal()
         return self._expect(201, self.call("POST", "/v1/sessions", body=body)).json()
 
     def close_session(self, session_id: str, secret: Secret) -> None:
@@ -83,6 +92,16 @@ class ControlClient:
     def lift(self, kill_id: str, secret: Secret | None = None) -> None:
         """Let something go on."""
         self._expect(204, self.call("DELETE", f"/v1/kills/{kill_id}", secret=secret))
+
+    def list_approvals(self, secret: Secret | None = None) -> list[dict[str, Any]]:
+        """Return what waits for a person's yes."""
+        found = self._expect(200, self.call("GET", "/v1/approvals", secret=secret)).json().get("approvals")
+        return found if isinstance(found, list) else []
+
+    def approve(self, question_id: str, answer: Mapping[str, str], secret: Secret | None = None) -> None:
+        """Say yes or no: `decision`, `by` and `why`."""
+        path = f"/v1/approvals/{question_id}"
+        self._expect(204, self.call("POST", path, body=dict(answer), secret=secret))
 
     def is_live(self) -> bool:
         """Return whether the proxy runs."""

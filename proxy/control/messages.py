@@ -15,7 +15,18 @@ from proxy.model.reason import Reason, explain_reason
 MAX_BODY: Final = 64 * 1024
 MAX_HEAD: Final = 16 * 1024
 
-_ONCE: Final = frozenset({"host", "authorization", "content-type", "content-length", "origin"})
+_ONCE: Final = frozenset(
+    {
+        "host",
+        "authorization",
+        "content-type",
+        "content-length",
+        "origin",
+        "x-buildkite-event",
+        "x-buildkite-signature",
+        "x-buildkite-token",
+    }
+)
 _BROWSER: Final = (
     "origin",
     "referer",

@@ -9,9 +9,10 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from proxy.control.messages import Refusal, Reply, Request, denial_reply, error_reply, json_reply, read_json
+from proxy.engine.approvals import ApprovalDesk
 from proxy.engine.records import job_facts
 from proxy.engine.seam import Denial
 from proxy.engine.sessions import MAX_OTHER_TOKENS, OpenedSession, check_declared
@@ -23,7 +24,11 @@ from proxy.model.kill import Kill
 from proxy.model.reason import Reason
 
 _SESSION: Final = re.compile(r"/v1/sessions/([A-Za-z0-9_.-]{1,64})")
+_APPROVAL: Final = re.compile(r"/v1/approvals/([A-Za-z0-9_.-]{1,64})")
 _KILL: Final = re.compile(r"/v1/kills/([A-Za-z0-9_.-]{1,64})")
+_DOCUMENTS: Final = ("/.well-known/openid-configuration", "/.well-known/jwks.json")
+_FIELDS: Final = ("token", "tokens", "intents", "agent_token")
+_AGENT_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{8,4096}")
 _MALFORMED: Final = Reason.BODY_MALFORMED.value
 
 
@@ -43,6 +48,7 @@ class Desk(Protocol):
         others: Sequence[UnverifiedToken],
         peer_address: str,
         declared: tuple[str, ...] | None = None,
+        agent_token: Secret | None = None,
     ) -> OpenedSession | Denial:
         """Exchange tokens for a session."""
 
@@ -80,6 +86,9 @@ class ControlParts:
     certificate: Callable[[], bytes]
     proxy: Authority
     kills: Kills
+    approvals: ApprovalDesk
+    documents: Callable[[], Awaitable[Mapping[str, Mapping[str, Any]]]]
+    """What jobgate publishes as an issuer, by path; nothing where it is none."""
     operator_token: Secret | None = None
 
 
@@ -94,7 +103,9 @@ class Routes:
             "/metrics": {"GET": self._metrics},
             "/v1/ca.pem": {"GET": self._certificate},
             "/v1/sessions": {"GET": self._list, "POST": self._open},
+            "/v1/approvals": {"GET": self._list_questions},
             "/v1/kills": {"GET": self._list_kills, "POST": self._kill},
+            **{path: {"GET": self._document} for path in _DOCUMENTS},
         }
 
     async def answer(self, request: Request) -> Reply:
@@ -102,6 +113,8 @@ class Routes:
         methods = self._table.get(request.path)
         if _SESSION.fullmatch(request.path) is not None:
             methods = {"DELETE": self._close}
+        elif _APPROVAL.fullmatch(request.path) is not None:
+            methods = {"POST": self._approve}
         elif _KILL.fullmatch(request.path) is not None:
             methods = {"DELETE": self._lift}
         if methods is None:
@@ -132,12 +145,18 @@ class Routes:
     async def _metrics(self, _request: Request) -> Reply:
         return Reply(status=200, body=self._parts.metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
+    async def _document(self, request: Request) -> Reply:
+        found = (await self._parts.documents()).get(request.path)
+        return error_reply(404, "not-found", "no `issuer` is set") if found is None else json_reply(200, found)
+
     async def _certificate(self, _request: Request) -> Reply:
         return Reply(status=200, body=self._parts.certificate(), content_type="application/x-pem-file")
 
     async def _open(self, request: Request) -> Reply:
         token, others = _read_tokens(request)
-        opened = await self._parts.desk.open(token, others, request.peer, _read_declared(request))
+        opened = await self._parts.desk.open(
+            token, others, request.peer, _read_declared(request), _read_agent_token(request)
+        )
         if isinstance(opened, Denial):
             return denial_reply(opened)
         session, secret = opened.session, opened.secret.reveal()
@@ -212,6 +231,29 @@ class Routes:
             raise Refusal(503, "not-stored", "it cannot be stored, and stays stopped: see the log") from None
         return Reply(status=204) if lifted else error_reply(404, "not-found", "nothing is stopped by this id")
 
+    async def _list_questions(self, request: Request) -> Reply:
+        self._check_operator(request)
+        asked = [
+            {"id": each.id, "asked_at": each.asked_at.isoformat(), **each.facts}
+            for each in self._parts.approvals.questions()
+        ]
+        return json_reply(200, {"approvals": asked})
+
+    async def _approve(self, request: Request) -> Reply:
+        # A job may reach the socket too: it may see what it asked, never say yes to itself.
+        if not self._is_operator(request):
+            raise Refusal(401, "operator-only", "present the operator's token (`session.operator_token`)")
+        body = read_json(request)
+        decision, by, why = (body.get(name) for name in ("decision", "by", "why"))
+        if set(body) != {"decision", "by", "why"} or decision not in {"yes", "no"}:
+            raise Refusal(400, _MALFORMED, "the body holds `decision` (yes or no), `by` and `why`")
+        if not all(isinstance(each, str) and 0 < len(each) <= 200 and each.isprintable() for each in (by, why)):
+            raise Refusal(400, _MALFORMED, "`by` and `why` are one line each, of at most 200 characters")
+        done = await self._parts.approvals.answer(
+            request.path.rpartition("/")[2], yes=decision == "yes", by=f"{by} ({request.peer})", why=str(why)
+        )
+        return Reply(status=204) if done else error_reply(404, "not-found", "nobody asks by this id, or not any more")
+
     def _check_operator(self, request: Request) -> None:
         if not (request.local or self._is_operator(request)):
             raise Refusal(401, "operator-only", "present the operator's token, or use the Unix socket")
@@ -235,9 +277,9 @@ def _describe_kill(kill: Kill) -> dict[str, object]:
 
 def _read_tokens(request: Request) -> tuple[UnverifiedToken, list[UnverifiedToken]]:
     body = read_json(request)
-    unknown = sorted(name for name in body if name not in ("token", "tokens", "intents"))
+    unknown = sorted(name for name in body if name not in _FIELDS)
     if unknown:
-        raise Refusal(400, _MALFORMED, "the body may hold `token`, `tokens` and `intents`, nothing else")
+        raise Refusal(400, _MALFORMED, f"the body may hold {', '.join(_FIELDS)}, nothing else")
     token, others, bearer = body.get("token"), body.get("tokens", []), request.bearer
     if "token" in body and bearer is not None:
         raise Refusal(400, _MALFORMED, "give the token once: in the body or as Bearer")
@@ -250,6 +292,16 @@ def _read_tokens(request: Request) -> tuple[UnverifiedToken, list[UnverifiedToke
     if len(others) > MAX_OTHER_TOKENS:
         raise Refusal(400, _MALFORMED, f"`tokens` holds at most {MAX_OTHER_TOKENS}")
     return UnverifiedToken(token), [UnverifiedToken(item) for item in others]
+
+
+def _read_agent_token(request: Request) -> Secret | None:
+    """Return the token of the job's agent, where one is handed over. Raises Refusal."""
+    token = read_json(request).get("agent_token")
+    if token is None:
+        return None
+    if not isinstance(token, str) or _AGENT_TOKEN.fullmatch(token) is None:
+        raise Refusal(400, _MALFORMED, "`agent_token` is the agent's token: letters, digits and `-._~+/=`")
+    return Secret(token)
 
 
 def _read_declared(request: Request) -> tuple[str, ...] | None:

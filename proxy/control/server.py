@@ -12,7 +12,7 @@ import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import h11
 
@@ -26,7 +26,6 @@ from proxy.control.messages import (
     error_reply,
     fold_headers,
 )
-from proxy.control.routes import Routes
 from proxy.model.authority import Authority
 from proxy.model.errors import ConfigError
 from proxy.model.reason import Reason
@@ -44,12 +43,22 @@ class ControlLimits:
     answer: float = 30.0
     drain: float = 5.0
     connections: int = 64
+    body: int = MAX_BODY
+    is_public: bool = False
+    """Whether it may listen on any address, and is asked under names that it does not know."""
+
+
+class Answering(Protocol):
+    """What answers requests; `control.routes.Routes`, `control.event_routes.EventRoutes`."""
+
+    async def answer(self, request: Request) -> Reply:
+        """Answer one well-formed request."""
 
 
 class ControlServer:
     """Serves `routes` at a place. `start` raises ConfigError when the place cannot be had safely."""
 
-    def __init__(self, routes: Routes, place: Authority | Path, limits: ControlLimits | None = None) -> None:
+    def __init__(self, routes: Answering, place: Authority | Path, limits: ControlLimits | None = None) -> None:
         self._routes = routes
         self._place = place
         self._limits = limits or ControlLimits()
@@ -70,7 +79,7 @@ class ControlServer:
             self._inode = self._place.lstat().st_ino
             self._server = await asyncio.start_unix_server(self._accept, sock=listener, limit=MAX_HEAD)
             return
-        listener = _bind_loopback(self._place)
+        listener = _bind_address(self._place, is_public=self._limits.is_public)
         port = int(listener.getsockname()[1])
         self._place = Authority(self._place.host, port)
         self._hosts = frozenset({str(self._place), f"localhost:{port}"})
@@ -169,8 +178,8 @@ class _Exchange:
                 self._check_head(headers)
             elif isinstance(event, h11.Data):
                 body += event.data
-                if len(body) > MAX_BODY:
-                    raise Refusal(413, Reason.BODY_TOO_LARGE.value, "the body is larger than 64 KiB")
+                if len(body) > self._server._limits.body:  # noqa: SLF001 - as above
+                    raise self._too_large()
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 return self._build(head, headers, bytes(body))
             else:
@@ -180,10 +189,16 @@ class _Exchange:
         # h11 bounds a head that is still incomplete; one that arrives whole in a single read is measured here.
         if sum(len(name) + len(value) + 4 for name, value in headers.items()) > MAX_HEAD:
             raise Refusal(431, Reason.HEAD_TOO_LARGE.value, "the head is larger than 16 KiB")
-        check_origin(headers, self._server._hosts)  # noqa: SLF001 - as above
+        limits = self._server._limits  # noqa: SLF001 - as above
+        if not limits.is_public:
+            check_origin(headers, self._server._hosts)  # noqa: SLF001 - as above
         # Refused before it is read: nobody is asked to send what will be thrown away.
-        if int(headers.get("content-length", "0")) > MAX_BODY:
-            raise Refusal(413, Reason.BODY_TOO_LARGE.value, "the body is larger than 64 KiB")
+        if int(headers.get("content-length", "0")) > limits.body:
+            raise self._too_large()
+
+    def _too_large(self) -> Refusal:
+        limit = self._server._limits.body // 1024  # noqa: SLF001 - as above
+        return Refusal(413, Reason.BODY_TOO_LARGE.value, f"the body is larger than {limit} KiB")
 
     def _build(self, head: h11.Request, headers: dict[str, str], body: bytes) -> Request:
         peer, local = _name_peer(self._writer)
@@ -233,12 +248,12 @@ def _name_peer(writer: asyncio.StreamWriter) -> tuple[str, bool]:
     return f"{host}:{port}", False
 
 
-def _bind_loopback(place: Authority) -> socket.socket:
+def _bind_address(place: Authority, *, is_public: bool) -> socket.socket:
     try:
         address = ipaddress.ip_address(place.host)
     except ValueError:
         raise ConfigError(f"control: {place}: name an address, 127.0.0.1 or ::1") from None
-    if not address.is_loopback:
+    if not address.is_loopback and not is_public:
         raise ConfigError(f"control: {place} is not a loopback address; it would let the network open sessions")
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:

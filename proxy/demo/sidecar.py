@@ -99,9 +99,12 @@ class Sidecar:
         self.kill()
         raise DemoPartError(f"the sidecar did not become ready:\n{said}")
 
-    def open_session(self, token: str, others: Sequence[str] = (), intents: Sequence[str] = ()) -> JobSession:
+    def open_session(
+        self, token: str, others: Sequence[str] = (), intents: Sequence[str] = (), agent_token: str | None = None
+    ) -> JobSession:
         """Exchange tokens for a session. Raises ControlError with the answer when it is refused."""
-        opened = self.api.open_session(token, tuple(others), tuple(intents))
+        agent = None if agent_token is None else Secret(agent_token)
+        opened = self.api.open_session(token, tuple(others), tuple(intents), agent)
         secret = str(opened["secret"])
         return JobSession(id=str(opened["session"]), secret=secret, proxy_url=str(opened["proxy_url"]))
 

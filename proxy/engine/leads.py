@@ -1,19 +1,17 @@
 """Which URLs allowed answers handed to which session. Bounded in number and time; forgotten with the session."""
 
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from proxy.intents.leads import ANSWER_LIMIT, Lead, read_leads
-from proxy.model.intent import Intent, RequestView
+from proxy.intents.leads import Lead
+from proxy.model.intent import RequestView
 
 _LONGEST: Final = timedelta(hours=6)
 _UNSAID: Final = timedelta(hours=1)
 _MAXIMUM: Final = 6_000
 """Per session: two batches of the most objects that one may hold."""
-_INFLATED: Final = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 type _Place = tuple[str, str, str, int, str]
 
@@ -47,36 +45,6 @@ class LeadBook:
     def forget(self, session_id: str) -> None:
         """Drop a session's leads."""
         self._held.pop(session_id, None)
-
-
-class LeadReader:
-    """Collects one answer and hands its leads on. What is too long, coded otherwise or cut short leads nowhere."""
-
-    def __init__(self, intent: Intent, coding: str | None, keep: Callable[[tuple[Lead, ...]], None]) -> None:
-        self._intent = intent
-        self._keep = keep
-        self._body = bytearray()
-        name = (coding or "identity").strip().lower()
-        self._inflater = zlib.decompressobj(wbits=_INFLATED[name]) if name in _INFLATED else None
-        self._is_readable = name == "identity" or self._inflater is not None
-
-    def feed(self, piece: bytes) -> None:
-        """Read a piece."""
-        if not self._is_readable:
-            return
-        if self._inflater is not None:
-            try:
-                piece = self._inflater.decompress(piece, ANSWER_LIMIT + 1)
-            except zlib.error:
-                self._is_readable = False
-                return
-        self._body += piece
-        self._is_readable = len(self._body) <= ANSWER_LIMIT
-
-    def finish(self) -> None:
-        """Hand on what the whole answer holds."""
-        if self._is_readable and (self._inflater is None or self._inflater.eof):
-            self._keep(read_leads(self._intent, bytes(self._body)))
 
 
 def led_by(lead: Lead, flow_id: str) -> Lead:

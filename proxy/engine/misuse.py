@@ -1,7 +1,7 @@
 """Credentials that a job should not have: real ones by their form, and what jobgate itself issued. Pure.
 
 What else a job sends in a credential's place is a placeholder, and is removed. A real one is a finding: it is refused,
-and the record says of which kind it was.
+and the record says of which kind it was. So is the placeholder of another job, and one at a host that it is not for.
 """
 
 import re
@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Final
 
 from proxy.model.intent import RequestView
+from proxy.model.placeholder import PLACEHOLDER, Placeholders, find_placeholders, is_at_home
 
 # The vendors' own documented prefixes; what has none cannot be told from a placeholder.
 _FORMS: Final = {
@@ -30,33 +31,38 @@ _FORMS: Final = {
     "vault_token": r"hv[brs]\.[A-Za-z0-9_-]{24}",
 }
 _REAL: Final = re.compile(
-    r"(?<![A-Za-z0-9_-])(?:" + "|".join(f"(?P<{name}>{form})" for name, form in _FORMS.items()) + ")"
+    rf"(?<![A-Za-z0-9_-])(?!{PLACEHOLDER})(?:" + "|".join(f"(?P<{name}>{form})" for name, form in _FORMS.items()) + ")"
 )
 _BASIC: Final = re.compile(r"(?i)basic +([A-Za-z0-9+/_-]+={0,2})")
 
 
-def find_real_credential(view: RequestView, names: Iterable[str]) -> str | None:
-    """Return the kind of a real credential in these fields or in the query, None when there is none."""
+def read_sent(view: RequestView, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts in which a request may hold a credential: its query, these fields, what their Basic says."""
     wanted = frozenset(names)
-    for name, value in view.headers:
-        if name in wanted:
-            for text in _texts(value):
-                if (found := _REAL.search(text)) is not None:
-                    return found.lastgroup
-    found = _REAL.search(view.query) if view.query else None
+    texts = [text for name, value in view.headers if name in wanted for text in _texts(value)]
+    return (*texts, view.query) if view.query else tuple(texts)
+
+
+def find_real_credential(texts: Iterable[str]) -> str | None:
+    """Return the kind of a real credential in these texts, None when there is none."""
+    found = next(filter(None, map(_REAL.search, texts)), None)
     return None if found is None else found.lastgroup
 
 
-def sent_fingerprints(view: RequestView, names: Iterable[str]) -> frozenset[str]:
-    """Return the fingerprints of what stands in these fields: as a whole, behind its scheme, as a password."""
-    wanted = frozenset(names)
-    found: set[str] = set()
-    for name, value in view.headers:
-        if name in wanted:
-            for text in _texts(value):
-                pieces = {text, text.rpartition(" ")[2], text.partition(":")[2]}
-                found |= {_fingerprint(piece) for piece in pieces if piece}
-    return frozenset(found)
+def sent_fingerprints(texts: Iterable[str]) -> frozenset[str]:
+    """Return the fingerprints of what these texts hold: as a whole, behind its scheme, as a password."""
+    pieces = {piece for text in texts for piece in (text, text.rpartition(" ")[2], text.partition(":")[2])}
+    return frozenset(_fingerprint(piece) for piece in pieces if piece)
+
+
+def is_another_jobs(texts: Iterable[str], placeholders: Placeholders) -> bool:
+    """Whether a placeholder in these texts is another session's."""
+    return any(found.mark != placeholders.mark for text in texts for found in find_placeholders(text))
+
+
+def is_astray(texts: Iterable[str], host: str) -> bool:
+    """Whether a placeholder in these texts is for another vendor's hosts than this one."""
+    return any(not is_at_home(found.prefix, host) for text in texts for found in find_placeholders(text))
 
 
 def _texts(value: str) -> Iterator[str]:

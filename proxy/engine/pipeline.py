@@ -1,34 +1,42 @@
 """Identify, decode, decide, record, mint, edit, record. Deny first, allow last; a record before anything leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from proxy.engine import hygiene, records
-from proxy.engine.decide import AccessQuestion, decide
+from proxy.engine.answers import AnswerCollector
+from proxy.engine.approvals import BODY_LIMIT, ApprovalBook, Approver, Question
+from proxy.engine.builds import BuildBook
+from proxy.engine.decide import AccessQuestion, Verdict, decide
 from proxy.engine.kills import KillSwitch, is_aimed_at_flow
-from proxy.engine.leads import LeadBook, LeadReader, led_by
-from proxy.engine.misuse import find_real_credential, sent_fingerprints
+from proxy.engine.leads import LeadBook, led_by
+from proxy.engine.misuse import find_real_credential, is_another_jobs, is_astray, read_sent, sent_fingerprints
 from proxy.engine.ports import Clock, Entropy, Meter, Minter, Trail
 from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
-from proxy.intents.leads import Lead, may_lead, told_fields
+from proxy.intents.leads import ANSWER_LIMIT as LEADS_LIMIT
+from proxy.intents.leads import may_lead, read_leads, told_fields
 from proxy.intents.refusals import Refusal, put_in_words
+from proxy.intents.shortfall import ANSWER_LIMIT as SHORTFALL_LIMIT
+from proxy.intents.shortfall import STATUSES, read_shortfall
 from proxy.model.authority import Authority
 from proxy.model.decision import Decision, Effect
 from proxy.model.errors import AuditError, CredentialError
-from proxy.model.grant import NO_EDITS, PLAIN, AnswerReader, Credential, Edits, Grant, MintRequest, Need
-from proxy.model.identity import Session
-from proxy.model.intent import BodyWanted, Intent, RequestView
+from proxy.model.grant import NO_EDITS, PLAIN, AnswerReader, Credential, Edits, Grant, MintRequest, Need, Plan
+from proxy.model.identity import JobContext, Session
+from proxy.model.intent import BodyWanted, Headers, Intent, RequestView
 from proxy.model.kill import Kill
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact
 from proxy.policy.compile import RuleSet
-from proxy.policy.evaluate import reach
+from proxy.policy.evaluate import may_match, reach
 
 _REMEMBERED = 100_000
 """Fingerprints of credentials that were issued, of ended sessions too: whoever sends one has what no job gets."""
+_COOKIES = frozenset({"cookie", "cookie2"})
 # OPTIONS may be answered by anyone in front of the service and reflects what it was sent: never a credential (B03).
 _NEVER_CREDENTIALED = frozenset({"OPTIONS"})
 
@@ -60,6 +68,12 @@ class Parts:
     rules: Callable[[], RuleSet]
     new_lock: Callable[[], AbstractAsyncContextManager[object]]
     kills: KillSwitch = field(default_factory=KillSwitch)
+    approvals: ApprovalBook = field(default_factory=ApprovalBook)
+    builds: BuildBook = field(default_factory=BuildBook)
+    teams: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Who may unblock what, by the name of their team: ids and email addresses in lower case."""
+    tell: Callable[[Question], None] = lambda _: None
+    """Called with each question that a person is asked."""
 
 
 @dataclass(slots=True)
@@ -71,6 +85,7 @@ class _OpenFlow:
     rule_ids: tuple[str, ...]
     connector: str | None = None
     credential: str | None = None
+    shortfall: Mapping[str, str] | None = None
 
 
 class Engine:
@@ -90,6 +105,9 @@ class Engine:
         self._who: dict[str, dict[str, Fact]] = {}
         self._labels: dict[str, dict[str, str]] = {}
         self._leads = LeadBook()
+        self._approver = Approver(
+            parts.approvals, parts.builds, parts.teams, parts.clock, parts.entropy, parts.trail, parts.tell
+        )
 
     @property
     def open_flows(self) -> int:
@@ -102,6 +120,7 @@ class Engine:
         self._who.pop(session_id, None)
         self._labels.pop(session_id, None)
         self._leads.forget(session_id)
+        self._parts.approvals.forget_session(session_id)
 
     async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
         """Return the session of a proxy password, or of the sidecar's own job when there is none."""
@@ -116,7 +135,8 @@ class Engine:
         parts = {**self._name(session, peer), **records.connect_facts(authority)}
         if (unfit := self._unfit(session)) is not None:
             return await self._deny(flow_id, parts, unfit)
-        decision = reach(self._parts.rules(), session.job, authority, self._parts.clock.now(), session.declared)
+        job = self._with_events(session.job, parts)
+        decision = reach(self._parts.rules(), job, authority, self._parts.clock.now(), session.declared)
         # Of a tunnel that is inspected only the host is decided here: other rules may speak for the requests inside.
         decision = self._stop(decision, authority.host, only_host=decision.inspect)
         if decision.is_allowed and decision.inspect:
@@ -139,23 +159,26 @@ class Engine:
         led, stripped = self._follow(session, view)
         if stripped:
             parts["stripped"] = [*sorted(stripped)]
-        if (forbidden := self._find_forbidden(view, stripped)) is not None:
+        sent = read_sent(view, stripped)
+        if sent and (forbidden := self._find_forbidden(session, view, sent)) is not None:
             return await self._deny(flow_id, parts, *forbidden)
-        verdict = decide(AccessQuestion(view, session.job, self._parts.rules(), self._now(), session.declared, led))
+        verdict = self._judge(session, view, led, self._with_events(session.job, parts))
         if isinstance(verdict, BodyWanted):
             return verdict
-        decision = self._stop(verdict.decision, view.authority.host)
+        decision = await self._settle(session, view, verdict.decision, parts)
+        stripped = _spare_cookies(decision, stripped, parts)
         if verdict.fault:
             parts["detail"] = verdict.fault
         parts.update(records.intent_facts(verdict.intent))
         grant = None if view.method in _NEVER_CREDENTIALED else decision.grant
         plan = PLAIN
         try:
-            if decision.is_allowed and grant is not None and verdict.intent is not None:
-                plan = self._parts.minter.plan(view, verdict.intent, grant)
+            if decision.is_allowed:
+                plan = self._plan(view, verdict.intent, decision, sent)
         except CredentialError as error:
             parts["detail"] = str(error)
             decision = replace(decision, effect=Effect.DENY, reason=error.reason, grant=None)
+            self._count_misuse(error.reason)
         if (failed := await self._record_decision(flow_id, parts, decision, session)) is not None:
             return failed
         if not decision.is_allowed:
@@ -177,9 +200,10 @@ class Engine:
         A Denial here is already on record and the flow concluded.
         """
         edits = await self._edits(clearance, body_digest)
-        if isinstance(edits, Denial) or clearance.intent is None or not may_lead(clearance.intent):
+        if isinstance(edits, Denial):
             return edits
-        return replace(edits, reader=self._reader(clearance, clearance.intent))
+        leads = clearance.intent is not None and may_lead(clearance.intent)
+        return replace(edits, reader=self._reader(clearance)) if leads or clearance.grant is not None else edits
 
     async def _edits(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
         grant, session = clearance.grant, clearance.session
@@ -204,18 +228,57 @@ class Engine:
             return edits
         return replace(edits, remove=edits.remove | clearance.stripped)
 
-    def _find_forbidden(self, view: RequestView, stripped: frozenset[str]) -> tuple[Reason, str] | None:
+    def _find_forbidden(self, session: Session, view: RequestView, sent: tuple[str, ...]) -> tuple[Reason, str] | None:
         """Return why a request is refused for a credential in it, whatever the rules say."""
-        if not stripped and not view.query:
-            return None
-        real = find_real_credential(view, stripped)
-        if real is None and stripped and not self._issued.keys().isdisjoint(sent_fingerprints(view, stripped)):
+        real = find_real_credential(sent)
+        if real is None and is_another_jobs(sent, session.placeholders):
+            real = "placeholder of another job"
+        if real is None and self._issued and not self._issued.keys().isdisjoint(sent_fingerprints(sent)):
             real = "credential of ours"
         if real is not None:
-            self._parts.meter.count_event(Reason.CREDENTIAL_MISUSE)
+            self._count_misuse(Reason.CREDENTIAL_MISUSE)
             return Reason.CREDENTIAL_MISUSE, f"a {real.replace('_', ' ')}"
         name = hygiene.find_query_credential(view)
         return None if name is None else (Reason.CREDENTIAL_PRESENT, f"the query parameter `{name}`")
+
+    def _with_events(self, job: JobContext, parts: dict[str, Fact]) -> JobContext:
+        """Return the job with what events have said of it, which goes on record with the decision."""
+        events = self._parts.builds.about(job)
+        if not events:
+            return job
+        parts["events"] = {name: fact for name, fact in events.items() if isinstance(fact, (str, bool))}
+        return replace(job, events=events)
+
+    def _judge(self, session: Session, view: RequestView, led: Intent | None, job: JobContext) -> Verdict | BodyWanted:
+        """Return what rules say, or how much of the body they need: all, where a person may have to be asked."""
+        rules = self._parts.rules()
+        is_here = view.body is not None or view.body_length == 0
+        if not is_here and rules.asks(view.authority.host) and may_match(rules, job, view):
+            return BodyWanted(limit=BODY_LIMIT)
+        return decide(AccessQuestion(view, job, rules, self._now(), session.declared, led))
+
+    async def _settle(
+        self, session: Session, view: RequestView, decision: Decision, parts: dict[str, Fact]
+    ) -> Decision:
+        """Return what stands of a decision once operators have had their say. Raises AuditError."""
+        decision = self._stop(decision, view.authority.host)
+        if decision.is_allowed and decision.approvals:
+            return await self._approver.settle(session, view, decision, parts)
+        return decision
+
+    def _plan(self, view: RequestView, intent: Intent | None, decision: Decision, sent: tuple[str, ...]) -> Plan:
+        """Return how an allowed request will be served. Raises CredentialError for one that may not be after all."""
+        if decision.grant is None:
+            if is_astray(sent, view.authority.host):
+                raise CredentialError("a placeholder at a host that it is not for", Reason.CREDENTIAL_MISUSE)
+            return PLAIN
+        if intent is None or view.method in _NEVER_CREDENTIALED:
+            return PLAIN
+        return self._parts.minter.plan(view, intent, decision.grant)
+
+    def _count_misuse(self, reason: Reason) -> None:
+        if reason is Reason.CREDENTIAL_MISUSE:
+            self._parts.meter.count_event(reason)
 
     def _follow(self, session: Session, view: RequestView) -> tuple[Intent | None, frozenset[str]]:
         """Return what the request means if an answer led to it, and the job's credential fields, to be removed."""
@@ -223,15 +286,33 @@ class Engine:
         lead = self._leads.find(session.id, view, self._now())
         return (None, stripped) if lead is None else (lead.intent, stripped - told_fields(lead, view.headers))
 
-    def _reader(self, clearance: Clearance, intent: Intent) -> Callable[[int, str | None], AnswerReader | None]:
-        """Return what reads the answer for leads and keeps them for the session."""
-        session, flow_id = clearance.session, clearance.flow_id
+    def _reader(self, clearance: Clearance) -> Callable[[int, str | None, Headers], AnswerReader | None]:
+        """Return what reads the answer: for where it leads, and for what it says the credential lacked."""
+        session, flow_id, intent = clearance.session, clearance.flow_id, clearance.intent
 
-        def keep(leads: tuple[Lead, ...]) -> None:
-            if leads and self._parts.desk.is_open(session):
-                self._leads.remember(session.id, [led_by(lead, flow_id) for lead in leads], self._now())
+        def read(status: int, coding: str | None, fields: Headers) -> AnswerReader | None:
+            if status == 200 and intent is not None and may_lead(intent):
+                return AnswerCollector(coding, LEADS_LIMIT, partial(self._lead, session, flow_id, intent))
+            if status in STATUSES and clearance.grant is not None:
+                self._lack(flow_id, read_shortfall(fields, b""))
+                tell = partial(self._lack_told, flow_id, fields)
+                return AnswerCollector(coding, SHORTFALL_LIMIT, tell, is_prefix_enough=True)
+            return None
 
-        return lambda status, coding: LeadReader(intent, coding, keep) if status == 200 else None
+        return read
+
+    def _lack_told(self, flow_id: str, fields: Headers, body: bytes) -> None:
+        self._lack(flow_id, read_shortfall(fields, body))
+
+    def _lead(self, session: Session, flow_id: str, intent: Intent, body: bytes) -> None:
+        leads = read_leads(intent, body)
+        if leads and self._parts.desk.is_open(session):
+            self._leads.remember(session.id, [led_by(lead, flow_id) for lead in leads], self._now())
+
+    def _lack(self, flow_id: str, shortfall: Mapping[str, str]) -> None:
+        flow = self._open.get(flow_id)
+        if flow is not None and shortfall:
+            flow.shortfall = shortfall
 
     async def refuse(
         self, reason: Reason, peer: Peer, session: Session | None, detail: str = "", authority: Authority | None = None
@@ -247,7 +328,7 @@ class Engine:
         flow = self._open.pop(flow_id, None)
         if flow is None:
             return
-        self._parts.trail.post(records.outcome_record(self._now(), flow_id, outcome, flow.credential))
+        self._parts.trail.post(records.outcome_record(self._now(), flow_id, outcome, flow.credential, flow.shortfall))
 
     def close_connection(self, end: ConnectionEnd) -> None:
         """Record the end of a connection. Call exactly once for each accepted connection."""
@@ -365,3 +446,11 @@ def _tell(view: RequestView, intent: Intent | None, denial: Denial) -> Denial:
 
 def _denial(flow_id: str, decision: Decision, detail: str = "") -> Denial:
     return Denial(reason=decision.reason, flow_id=flow_id, rule_ids=decision.rule_ids, detail=detail)
+
+
+def _spare_cookies(decision: Decision, stripped: frozenset[str], parts: dict[str, Fact]) -> frozenset[str]:
+    """Return what is removed of a request once its decision is known."""
+    if not decision.passes_cookies or not stripped & _COOKIES:
+        return stripped
+    parts["stripped"] = [*sorted(stripped - _COOKIES)]
+    return stripped - _COOKIES

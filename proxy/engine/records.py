@@ -1,9 +1,10 @@
 """Facts for the trail, from allow-listed fields only. Query values, header values and bodies are never recorded."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import Final, cast
 
 from proxy.engine.seam import ConnectionEnd, Outcome, Peer
 from proxy.model.authority import Authority
@@ -31,11 +32,24 @@ LABELS: Final = (
     "environment",
 )
 """The job facts that stand on every record and go into session names and tags."""
+_NOT_STATED: Final = frozenset({*LABELS, "claims", "events"})
 
 
 def job_facts(job: JobContext) -> dict[str, Fact]:
     """Return the job's labels that its issuer stated."""
     return {name: value for name in LABELS if (value := getattr(job, name)) is not None}
+
+
+def identity_facts(job: JobContext) -> dict[str, Fact]:
+    """Return the labels, and all else that the issuer stated: what it takes to decide again what was decided."""
+    others = {each.name: getattr(job, each.name) for each in fields(job) if each.name not in _NOT_STATED}
+    facts: dict[str, Fact] = {"job": job_facts(job)}
+    stated = {name: value for name, value in others.items() if value is not None}
+    if stated:
+        facts["stated"] = stated
+    if job.claims:
+        facts["claims"] = cast("Fact", dict(job.claims))
+    return facts
 
 
 def job_labels(job: JobContext) -> dict[str, str]:
@@ -68,18 +82,23 @@ def intent_facts(intent: Intent | None) -> dict[str, Fact]:
     """Describe how a request was read; nothing when it could not be."""
     if intent is None:
         return {}
-    facts: dict[str, Fact] = {
-        "protocol": intent.protocol,
-        "action": intent.action,
-        "resource_type": intent.resource.type,
-        "resource": intent.resource.id,
-        "class": intent.effect.value,
-    }
+    facts: dict[str, Fact] = {**_part_facts(intent)}
     if intent.facts:
         facts["facts"] = dict(intent.facts)
     if intent.also:
-        facts["also"] = [f"{part.name} {part.resource.id}" for part in list(_others(intent))[:MAX_ALSO]]
+        facts["also"] = [_part_facts(part) for part in list(_others(intent))[:MAX_ALSO]]
     return facts
+
+
+def _part_facts(part: Intent) -> dict[str, Fact]:
+    facts: dict[str, Fact] = {
+        "protocol": part.protocol,
+        "action": part.action,
+        "resource_type": part.resource.type,
+        "resource": part.resource.id,
+        "class": part.effect.value,
+    }
+    return facts if part.exact else {**facts, "exact": False}
 
 
 def _others(intent: Intent) -> Iterator[Intent]:
@@ -128,7 +147,9 @@ def refusal_record(at: datetime, flow_id: str, parts: Mapping[str, Fact], reason
     return AuditRecord(kind=Kind.DECISION, at=at, facts={**facts, **parts})
 
 
-def outcome_record(at: datetime, flow_id: str, outcome: Outcome, fingerprint: str | None) -> AuditRecord:
+def outcome_record(
+    at: datetime, flow_id: str, outcome: Outcome, fingerprint: str | None, shortfall: Mapping[str, str] | None = None
+) -> AuditRecord:
     """Build the record of how an allowed exchange ended. Absent facts are left out."""
     facts: dict[str, Fact] = {
         "flow": flow_id,
@@ -142,6 +163,7 @@ def outcome_record(at: datetime, flow_id: str, outcome: Outcome, fingerprint: st
         "received_sha256": outcome.received_digest,
         "upstream": outcome.upstream,
         "credential": fingerprint,
+        "shortfall": None if shortfall is None else dict(shortfall),
     }
     facts.update({name: value for name, value in optional.items() if value is not None})
     if outcome.milliseconds:

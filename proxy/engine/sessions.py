@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from proxy.engine.kills import KillSwitch
 from proxy.engine.ports import Clock, Entropy, KeySource, Minter, Trail
-from proxy.engine.records import dropped_facts, job_facts
+from proxy.engine.records import dropped_facts, identity_facts, job_facts
 from proxy.engine.seam import Denial, Peer, Presented
 from proxy.identity.profiles import check_trusted, find_drift, principal_of
 from proxy.identity.sessions import (
     DEFAULT_CEILING,
     DEFAULT_MAXIMUM,
     DEFAULT_REMEMBERED,
+    PlaceholderBook,
     ReplayRegister,
     SessionBook,
     digest_secret,
@@ -33,8 +34,9 @@ from proxy.identity.tokens import (
     verify,
 )
 from proxy.model.errors import AuditError, IntentError, IssuerError, TokenError
-from proxy.model.grant import Dropped, HeldToken, Secret
+from proxy.model.grant import AGENT_TOKEN, Dropped, HeldToken, Secret
 from proxy.model.identity import JobContext, Principal, Session, TrustedIssuer, UnverifiedToken, VerifiedClaims
+from proxy.model.placeholder import PUBLIC, Placeholders, derive_placeholders
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind
 from proxy.policy.declaring import check_declaration
@@ -69,6 +71,7 @@ class DeskParts:
     new_lock: Callable[[], AbstractAsyncContextManager[object]]
     together: Callable[..., Awaitable[object]]
     kills: KillSwitch = field(default_factory=KillSwitch)
+    placeholders: PlaceholderBook = field(default_factory=PlaceholderBook)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +103,9 @@ class _Asked:
     token: UnverifiedToken
     others: Sequence[UnverifiedToken]
     address: str
+    placeholders: Placeholders
     declared: tuple[str, ...] | None = None
+    agent_token: Secret | None = None
 
 
 @dataclass(slots=True)
@@ -156,13 +161,15 @@ class SessionDesk:
         others: Sequence[UnverifiedToken],
         peer_address: str,
         declared: tuple[str, ...] | None = None,
+        agent_token: Secret | None = None,
     ) -> OpenedSession | Denial:
         """Exchange a token, and the job's tokens for other audiences, for a session and its password.
 
         `declared` is what the step says it will do. The first declaration of a job stands for all its sessions.
+        `agent_token` is what the job's agent calls its CI with, for the connector that does so in the job's name.
         """
         secret = self._parts.entropy.new_secret()
-        asked = _Asked(token, others, peer_address, declared)
+        asked = _Asked(token, others, peer_address, derive_placeholders(secret.reveal()), declared, agent_token)
         opened = await self._open(asked, digest_secret(secret.reveal()))
         return opened if isinstance(opened, Denial) else OpenedSession(session=opened, secret=secret)
 
@@ -170,11 +177,11 @@ class SessionDesk:
         self, token: UnverifiedToken, others: Sequence[UnverifiedToken], declared: tuple[str, ...] | None = None
     ) -> Session | Denial:
         """Open the sidecar's own session: its job needs no proxy password. A later call replaces the earlier one."""
-        opened = await self.open(token, others, "own", declared)
-        if isinstance(opened, Denial):
-            return opened
-        self.set_own(opened.session)
-        return opened.session
+        unknown = digest_secret(self._parts.entropy.new_secret().reveal())
+        opened = await self._open(_Asked(token, others, "own", PUBLIC, declared), unknown)
+        if isinstance(opened, Session):
+            self.set_own(opened)
+        return opened
 
     async def open_local(self, job: JobContext, declared: tuple[str, ...] | None = None) -> Session:
         """Open the own session of `exec`, on the word of whoever started it; the record says that nobody verified it.
@@ -190,7 +197,7 @@ class SessionDesk:
             expires_at=now + self._limits.ceiling,
             declared=declared,
         )
-        facts: dict[str, Fact] = {"session": session.id, "provider": "local", "job": job_facts(job), "verified": False}
+        facts: dict[str, Fact] = {"session": session.id, "provider": "local", **identity_facts(job), "verified": False}
         if declared is not None:
             facts["declared"] = [*declared]
         await self._parts.trail.append(AuditRecord(kind=Kind.SESSION_OPENED, at=now, facts=facts))
@@ -230,13 +237,14 @@ class SessionDesk:
             found = self._book.match(digest)
             if found is not None:
                 return self._if_open(found)
-            return await self._open(_Asked(UnverifiedToken(text), (), peer.address), digest)
+            return await self._open(_Asked(UnverifiedToken(text), (), peer.address, derive_placeholders(text)), digest)
 
     async def close(self, session_id: str, why: str) -> bool:
         """End a session and drop its credentials. Returns False when no such session is open."""
         session = self._book.close(session_id)
         if session is None:
             return False
+        self._parts.placeholders.remove(session.placeholders)
         if self._own is session:
             self._own = None
         try:
@@ -301,8 +309,9 @@ class SessionDesk:
             job=identified.job,
             opened_at=now,
             expires_at=now + self._limits.ceiling,
-            tokens=identified.tokens,
+            tokens=_with_agent(identified.tokens, asked.agent_token, now + self._limits.ceiling),
             declared=self._declare(identified, asked.declared),
+            placeholders=asked.placeholders,
         )
         return await self._enter(session, identified, address, digest)
 
@@ -326,6 +335,7 @@ class SessionDesk:
         try:
             await self._parts.trail.append(_opened_record(session, identified, address))
             self._book.add(session, digest)
+            self._parts.placeholders.add(session.placeholders)
             entered = True
         except AuditError:
             return self._deny(Reason.TRAIL_UNAVAILABLE)
@@ -422,6 +432,12 @@ def _hold_tokens(
     return held
 
 
+def _with_agent(held: Mapping[str, HeldToken], token: Secret | None, until: datetime) -> Mapping[str, HeldToken]:
+    """Add the agent's token, which lives longer than any session; a job's token cannot pass for it."""
+    own = {} if token is None else {AGENT_TOKEN: HeldToken(audience=AGENT_TOKEN, token=token, expires_at=until)}
+    return {name: each for name, each in held.items() if name != AGENT_TOKEN} | own
+
+
 def _hold_token(other: UnverifiedToken, trusted: TrustedIssuer, claims: VerifiedClaims) -> HeldToken:
     stated = peek_unverified_claims(other)
     if stated.get("iss") != trusted.issuer:
@@ -454,7 +470,7 @@ def _opened_record(session: Session, identified: _Identified, address: str) -> A
         "issuer": session.principal.issuer,
         "subject": session.principal.subject,
         "token": session.principal.token_digest,
-        "job": job_facts(session.job),
+        **identity_facts(session.job),
         "audiences": [*sorted(session.tokens)],
         "expires_at": session.expires_at.isoformat(),
     }

@@ -23,6 +23,17 @@ from proxy.gateway.heads import (
     read_tunnelled_request,
 )
 from proxy.gateway.lane import Exchange, LaneParts, discard_body
+from proxy.gateway.local import (
+    AZURE_PATH,
+    NOBODY,
+    LocalAnswer,
+    LocalQuestion,
+    answer_aws,
+    answer_azure,
+    answer_google,
+    read_local,
+    write_local,
+)
 from proxy.gateway.ports import Leaves, Path
 from proxy.gateway.replies import ESTABLISHED, write_denial
 from proxy.gateway.tunnel import PassThrough
@@ -150,6 +161,8 @@ class Connection:
         while (head := await self._next_head()) is not None:
             if head.method == "CONNECT":
                 keep = await self._connect(head)
+            elif (question := read_local(head)) is not None:
+                keep = await self._answer_local(head, question)
             else:
                 request = read_plain_request(head)
                 self._authority = request.view.authority
@@ -162,6 +175,23 @@ class Connection:
                     keep = await self._exchange(Exchange(self._parts.lane, self.wire, self.peer, session, request))
             if not keep or self._parts.lane.is_draining():
                 return
+
+    async def _answer_local(self, head: Head, question: LocalQuestion) -> bool:
+        """Tell an SDK the placeholders of whoever it is: by the mark in its path, by its password, or by none."""
+        if question.is_ping:
+            answer = answer_google(question.path, "")
+        elif question.mark is None:
+            values = head.values("x-identity-header" if question.path == AZURE_PATH else "authorization")
+            presented = Presented(secret=Secret(values[0])) if values and values[0] != NOBODY else None
+            session = await self._parts.lane.guard.authenticate(presented, self.peer)
+            if isinstance(session, Denial):
+                return self._answer(session, keep=False, method=head.method)
+            self._session = session
+            answer = _answer_session(question, session)
+        else:
+            answer = answer_google(question.path, question.mark)
+        self.wire.write(write_local(answer, without_body=head.method == "HEAD"))
+        return False
 
     async def _next_head(self) -> Head | None:
         self._enter(Phase.HEAD)
@@ -332,6 +362,12 @@ class Connection:
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
         self._since = monotonic()
+
+
+def _answer_session(question: LocalQuestion, session: Session) -> LocalAnswer:
+    if question.is_google:
+        return answer_google(question.path, session.placeholders.mark)
+    return answer_azure(session, question.resource) if question.path == AZURE_PATH else answer_aws(session)
 
 
 def _read_presented(head: Head) -> Presented | None:

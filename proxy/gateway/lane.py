@@ -192,7 +192,7 @@ class Exchange:
             raise ProtocolError("no upstream", Reason.INTERNAL)
         keep = self._request.keep_alive and self._is_body_taken() and not self._parts.is_draining()
         self._relay = Relay(self._client, upstream.wire, self._request, response)
-        self._relay.prepare(edits, keeps_cookies=clearance.grant is None)
+        self._relay.prepare(edits, keeps_cookies=clearance.grant is None or clearance.decision.passes_cookies)
         self._waiting_since = None
         if self._error is not None:
             raise self._error

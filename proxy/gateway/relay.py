@@ -59,8 +59,6 @@ class Relay:
         if not keeps_cookies:
             # A cookie obtained with our credential is a credential (C07).
             self._fields = tuple(pair for pair in self._fields if pair[0] != "set-cookie")
-        if edits.reader is not None:
-            self._reader = edits.reader(self._response.status, self._response.coding)
         if edits.watch:
             is_empty = self._response.framing.is_empty
             echo = self._echo = EchoGuard(edits.watch, None if is_empty else self._response.coding)
@@ -69,6 +67,8 @@ class Relay:
             if not echo.is_clean_head(self._response.raw):
                 self._fields = _clean(echo, self._fields)
                 self._response = replace(self._response, phrase=echo.clean_value(self._response.phrase))
+        if edits.reader is not None:
+            self._reader = edits.reader(self._response.status, self._response.coding, self._fields)
 
     def begin(self, *, keep: bool) -> None:
         """Send the head, with what of the body is here already, in one write. Raises ProtocolError before any byte."""

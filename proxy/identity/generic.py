@@ -7,7 +7,7 @@ from typing import Any, Final
 from proxy.identity.claims import Claim, Fields, Profile, Reader, boolean_text, digits, read_claim, text_or_integer
 from proxy.model.identity import JobContext
 
-FIELDS: Final = frozenset(field.name for field in fields(JobContext)) - {"claims"}
+FIELDS: Final = frozenset(field.name for field in fields(JobContext)) - {"claims", "events"}
 """What a mapping may fill."""
 
 _READERS: Final[Mapping[str, Reader]] = {"build_number": digits, "protected": boolean_text}

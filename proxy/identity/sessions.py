@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
+from proxy.model.grant import Secret
 from proxy.model.identity import Session
+from proxy.model.placeholder import PUBLIC, Placeholders
 
 DEFAULT_CEILING: Final = timedelta(hours=12)
 DEFAULT_MAXIMUM: Final = 1000
@@ -75,6 +77,26 @@ class SessionBook:
     def expired(self, now: datetime) -> tuple[Session, ...]:
         """Return the sessions whose time is up; they stay in the book until closed."""
         return tuple(entry.session for entry in self._by_id.values() if now >= entry.session.expires_at)
+
+
+class PlaceholderBook:
+    """What signs with an open session's AWS placeholder, by its access key id."""
+
+    def __init__(self) -> None:
+        self._known = {PUBLIC.aws_key: PUBLIC.aws_secret}
+
+    def add(self, placeholders: Placeholders) -> None:
+        """Know a session's from now on."""
+        self._known[placeholders.aws_key] = placeholders.aws_secret
+
+    def remove(self, placeholders: Placeholders) -> None:
+        """Forget a session's. The public one stays."""
+        if placeholders.mark != PUBLIC.mark:
+            self._known.pop(placeholders.aws_key, None)
+
+    def find_secret(self, key_id: str) -> Secret | None:
+        """Return the secret that signs with a placeholder, None for any other key."""
+        return self._known.get(key_id)
 
 
 class ReplayRegister:

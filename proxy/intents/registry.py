@@ -44,6 +44,9 @@ Loaded for the first request: a sidecar that waits for its job need not hold the
 """
 
 
+_NONE: Final[Spoken] = frozenset()
+
+
 @cache
 def load_decoders() -> tuple[Decoder, ...]:
     """Return the decoders, in order."""
@@ -54,8 +57,11 @@ def decode(
     view: RequestView, spoken: Spoken = frozenset(), decoders: tuple[Decoder, ...] | None = None
 ) -> Intent | BodyWanted:
     """Say what `view` means. Raises IntentError when a decoder owns the request but cannot read it."""
-    for decoder in load_decoders() if decoders is None else decoders:
-        answer = decoder(view, spoken)
-        if answer is not None:
-            return answer
+    known = load_decoders() if decoders is None else decoders
+    # Where rules name several protocols for a host, whoever knows the host by name reads before any that was named.
+    for words in (_NONE, spoken) if len(spoken) > 1 else (spoken,):
+        for decoder in known:
+            answer = decoder(view, words)
+            if answer is not None:
+                return answer
     return fallback.decode(view)

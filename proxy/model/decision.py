@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from proxy.model.grant import Grant
@@ -26,6 +26,20 @@ class Effect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """That a person must have said yes: to this request, or by unblocking a step of its build."""
+
+    within: timedelta
+    """How long a yes is good, how long ago a step may have been unblocked."""
+    ask: str = ""
+    """What the person is asked, beside the request."""
+    step: str | None = None
+    """Key of the block step; None: the person is asked about the request itself."""
+    teams: tuple[str, ...] = ()
+    """Whose members may have unblocked it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRequest:
     """All the policy sees, and all replay needs to decide again."""
 
@@ -35,6 +49,8 @@ class AccessRequest:
     now: datetime
     declared: tuple[str, ...] | None = None
     """What the step said it would do, as `intent:` lines; None: nothing was said."""
+    unknown: frozenset[str] = frozenset()
+    """Of a request that is known from its record alone: what conditions may not ask about, `request.headers`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +80,10 @@ class Decision:
     declared: Declared | None = None
     """How the request stands to what its step declared; None where nothing was declared."""
     steps: tuple[Step, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    """Of an allow: it counts only with all of these."""
+    passes_cookies: bool = False
+    """Of an allow: the job's cookies go on, and what the upstream sets on a request with a credential comes back."""
 
     @property
     def is_allowed(self) -> bool:

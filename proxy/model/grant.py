@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NoReturn, Protocol
 
+from proxy.model.intent import Headers
+
 REDACTED: Final = "[redacted]"
 
 
@@ -47,6 +49,10 @@ class HeldToken:
     audience: str
     token: Secret
     expires_at: datetime
+
+
+AGENT_TOKEN: Final = "buildkite-agent"  # noqa: S105 - where it stands, not what it is
+"""Where the token of the job's agent stands among a session's tokens. It is no audience's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +99,8 @@ class MintRequest:
     `issuer`, who states them."""
     tokens: Mapping[str, HeldToken]
     need: Need = ()
+    rule: str | None = None
+    """The rule that wants jobgate's own token about the job, in place of the job's; None for the job's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +166,7 @@ class Edits:
 
     Names are lower case. `query` of None leaves the query as it is. `watch` is what must not come back in a response.
     `rewriter` makes what signs the body's parts again; None for a body that is sent as it is. `reader` is asked, with a
-    response's status and content coding, for what reads its body; None where nothing of it needs to be known.
+    response's status, content coding and fields, for what reads its body; None where nothing of it needs to be known.
     """
 
     remove: frozenset[str] = frozenset()
@@ -166,7 +174,7 @@ class Edits:
     query: str | None = None
     watch: tuple[Secret, ...] = ()
     rewriter: Callable[[], BodyRewriter] | None = field(default=None, repr=False)
-    reader: Callable[[int, str | None], AnswerReader | None] | None = field(default=None, repr=False)
+    reader: Callable[[int, str | None, Headers], AnswerReader | None] | None = field(default=None, repr=False)
 
 
 NO_EDITS: Final = Edits()

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import NewType
 
 from proxy.model.grant import HeldToken
+from proxy.model.placeholder import PUBLIC, Placeholders
 
 UnverifiedToken = NewType("UnverifiedToken", str)
 """A bearer string nobody has checked yet. Never printed."""
@@ -90,6 +91,8 @@ class JobContext:
     actor: str | None = None
     claims: Mapping[str, object] = field(default_factory=dict)
     """Every verified claim, for rules that need one without a common name."""
+    events: Mapping[str, object] = field(default_factory=dict)
+    """What the CI's events have said of this run so far: hints, for deny rules alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,3 +108,5 @@ class Session:
     """The job's other tokens by audience (`sts.amazonaws.com`), for connectors."""
     declared: tuple[str, ...] | None = None
     """What the step said it would do, as `intent:` lines. It can only take away; None: nothing was said."""
+    placeholders: Placeholders = PUBLIC
+    """What this job, and no other, sends in place of credentials."""

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     CREDENTIAL_PRESENT = "credential-present"
     CREDENTIAL_MISUSE = "credential-misuse"
     # may it
+    OBSERVED = "observed"
     NO_RULE = "no-rule"
     RULE_DENIED = "rule-denied"
     RULE_AMBIGUOUS = "rule-ambiguous"
@@ -49,6 +50,7 @@ class Reason(StrEnum):
     UNDECLARED = "undeclared"
     INTENT_BROKEN = "intent-broken"
     KILLED = "killed"
+    APPROVAL_REQUIRED = "approval-required"
     RULES_UNAVAILABLE = "rules-unavailable"
     ADDRESS_REFUSED = "address-refused"
     NAME_UNRESOLVED = "name-unresolved"
@@ -131,14 +133,15 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.BODY_MALFORMED: Explanation(400, "The body's framing is broken.", _FIX_CLIENT),
     Reason.CREDENTIAL_MISUSE: Explanation(
         403,
-        "The job sent a real credential, or one that jobgate issued.",
-        "Revoke it, take it out of the job, and let a rule's credential take its place.",
+        "The job sent a real credential, one that jobgate issued, or a placeholder that is not for this.",
+        "Take it out of the job, revoke it if it is real, and send what `jobgate env` exports.",
     ),
     Reason.CREDENTIAL_PRESENT: Explanation(
         403,
         "The job sent a credential of its own.",
         "Send jobgate's placeholder, or nothing: the proxy adds the real one.",
     ),
+    Reason.OBSERVED: Explanation(200, "No rule allows this; it is let through, without a credential, to be seen.", ""),
     Reason.NO_RULE: Explanation(403, "No rule allows this job to do this.", _ASK_RULE),
     Reason.RULE_DENIED: Explanation(403, "A rule denies this.", _ASK_RULE),
     Reason.RULE_AMBIGUOUS: Explanation(
@@ -155,6 +158,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.INTENT_BROKEN: Explanation(403, "The request names an operation but is malformed.", _FIX_CLIENT),
     Reason.KILLED: Explanation(
         403, "An operator has stopped this.", "Ask those who run jobgate; `jobgate kill` lists why."
+    ),
+    Reason.APPROVAL_REQUIRED: Explanation(
+        403, "A person must say yes to this request first.", "Ask for `jobgate approve`, then send it again unchanged."
     ),
     Reason.RULES_UNAVAILABLE: Explanation(503, "No rule set is loaded.", _RETRY),
     Reason.ADDRESS_REFUSED: Explanation(403, "The name resolves to an address that is never dialled.", _ASK_RULE),

@@ -27,6 +27,8 @@ class _Bucket:
     names: tuple[str, ...]
     spoken: frozenset[str]
     """The protocols that the rules' intents name."""
+    asks: bool
+    """Whether any of them wants a person's yes."""
 
     def find(self, job: JobContext) -> Iterator[Rule]:
         yield from self.always
@@ -40,6 +42,8 @@ class RuleSet:
 
     rules: tuple[Rule, ...]
     revision: str
+    observes: bool = False
+    """Whether what no rule allows is let through everywhere, without a credential, and marked on record."""
     _hosts: Mapping[str, _Bucket]
     _suffixes: Mapping[str, _Bucket]
 
@@ -65,6 +69,10 @@ class RuleSet:
             found = found | bucket.spoken if found else bucket.spoken
         return found
 
+    def asks(self, host: str) -> bool:
+        """Return whether a rule for `host` wants a person's yes."""
+        return any(bucket.asks for bucket in self._buckets(host))
+
     def _buckets(self, host: str) -> Iterator[_Bucket]:
         if (bucket := self._hosts.get(host)) is not None:
             yield bucket
@@ -77,8 +85,11 @@ class RuleSet:
             at = host.find(".", at + 1)
 
 
-def compile_rules(rules: Iterable[Rule]) -> RuleSet:
-    """Index rules. Raises ValueError for two rules of one id: records name rules by it."""
+def compile_rules(rules: Iterable[Rule], *, observes: bool = False) -> RuleSet:
+    """Index rules. Raises ValueError for two rules of one id: records name rules by it.
+
+    `observes`: what none of them allows, and none denies, is let through to be seen.
+    """
     ordered = tuple(sorted(rules, key=lambda rule: rule.id))
     twice = find_duplicates(ordered)
     if twice:
@@ -92,7 +103,8 @@ def compile_rules(rules: Iterable[Rule]) -> RuleSet:
             suffixes[host].append(rule)
     return RuleSet(
         rules=ordered,
-        revision=revision_of(ordered),
+        revision=f"observe-{revision_of(ordered)}" if observes else revision_of(ordered),
+        observes=observes,
         _hosts={host: _make_bucket(found) for host, found in hosts.items()},
         _suffixes={host: _make_bucket(found) for host, found in suffixes.items()},
     )
@@ -120,7 +132,14 @@ def _make_bucket(rules: list[Rule]) -> _Bucket:
             keyed[key].append(rule)
     names = tuple(name for name in _KEYS if any(key[0] == name for key in keyed))
     spoken = frozenset(test.protocol for rule in rules for test in rule.intents or ())
-    return _Bucket(tuple(rules), tuple(always), {key: tuple(found) for key, found in keyed.items()}, names, spoken)
+    return _Bucket(
+        rules=tuple(rules),
+        always=tuple(always),
+        keyed={key: tuple(found) for key, found in keyed.items()},
+        names=names,
+        spoken=spoken,
+        asks=any(rule.approval is not None and rule.approval.step is None for rule in rules),
+    )
 
 
 def _keys_of(rule: Rule) -> list[tuple[str, object]]:

@@ -19,7 +19,7 @@ from proxy.model.identity import JobContext
 
 MAX_LENGTH: Final = 4096
 _JOB_TYPES: Final = {"build_number": "int", "protected": "bool"}
-JOB_FIELDS: Final = tuple(entry.name for entry in fields(JobContext) if entry.name != "claims")
+JOB_FIELDS: Final = tuple(entry.name for entry in fields(JobContext) if entry.name not in {"claims", "events"})
 """Every fact of a job that rules can name."""
 
 VARIABLES: Final[Mapping[str, str]] = {
@@ -40,6 +40,13 @@ VARIABLES: Final[Mapping[str, str]] = {
     "intent.resource_type": "string",
     "intent.resource": "string",
     "intent.facts": "map",
+    "event.build_state": "string",
+    "event.job_state": "string",
+    "event.agent_matches": "bool",
+    "event.branch_matches": "bool",
+    "event.commit_matches": "bool",
+    "event.fork": "bool",
+    "event.stated": "list",
     "now": "timestamp",
 }
 """What a condition may ask about, and the type of each."""
@@ -49,11 +56,14 @@ _KNOWN_AT_CONNECT: Final = {"request.scheme", "request.host", "request.port"}
 _REQUEST_NAMES: Final = tuple(
     name for name in VARIABLES if name.startswith(("request.", "intent.")) and name not in _KNOWN_AT_CONNECT
 )
+_EVENTS: Final = re.compile(r"\bevent\s*\.")
+_NOW: Final = re.compile(r"\bnow\b")
 _WHERE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
 _UNBOUND: Final = re.compile(r'No value with name "([^"]*)"')
-_PRESENCE: Final = re.compile(r"\bhas\(\s*job\.(?!claims\b)([a-z_]+)")
+_PRESENCE: Final = re.compile(r"\bhas\(\s*(job|event)\.(?!claims\b)([a-z_]+)")
 _STRING: Final = r"""[rR]?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
+_LITERAL: Final = re.compile(_STRING)
 _CONSTANT_PATTERN: Final = re.compile(rf"\bmatches\(\s*(?:[^'\"(),]+,\s*)?({_STRING})\s*\)")
 
 
@@ -114,10 +124,12 @@ class Bindings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A compiled condition. `needs_request`: it may ask for more than a CONNECT tells."""
+    """A compiled condition, and what it may ask for: more than a CONNECT tells, what events hint at, the time."""
 
     text: str
     needs_request: bool
+    needs_events: bool
+    needs_time: bool
     _program: Any = field(repr=False, compare=False)
 
     def holds(self, bindings: Bindings) -> bool | str:
@@ -147,8 +159,9 @@ def compile_condition(text: str) -> Condition:
         raise ConditionError(f"a condition is at most {MAX_LENGTH} characters", "Split the rule.")
     presence = _PRESENCE.search(text)
     if presence is not None:
-        hint = f"Write `'{presence[1]}' in job.stated`."
-        raise _at(text, presence.start(), f"`has(job.{presence[1]})` cannot tell whether a fact is stated", hint)
+        part, name = presence.groups()
+        hint = f"Write `'{name}' in {part}.stated`."
+        raise _at(text, presence.start(), f"`has({part}.{name})` cannot tell whether a fact is stated", hint)
     try:
         program = _environment().compile(text)
     except RuntimeError as error:
@@ -157,7 +170,21 @@ def compile_condition(text: str) -> Condition:
         found = program.return_type().name().lower()
         raise ConditionError(f"a condition must be true or false; this is {found}", "Compare it with something.")
     _check_patterns(text)
-    return Condition(text=text, needs_request=any(name in text for name in _REQUEST_NAMES), _program=program)
+    bare = _LITERAL.sub("''", text)
+    return Condition(
+        text=text,
+        needs_request=any(name in text for name in _REQUEST_NAMES),
+        needs_events=_EVENTS.search(bare) is not None,
+        needs_time=_NOW.search(bare) is not None,
+        _program=program,
+    )
+
+
+def search(pattern: str, text: str) -> bool | None:
+    """Return whether a regular expression of RE2 is found in a text; None for one that RE2 does not have."""
+    values = {"request.path": text, "request.query": pattern}
+    answer = compile_condition("request.path.matches(request.query)").holds(Bindings(values))
+    return answer if isinstance(answer, bool) else None
 
 
 def _check_patterns(text: str) -> None:
@@ -201,6 +228,8 @@ def bind_job(job: JobContext, now: datetime) -> dict[str, object]:
         **{f"job.{name}": value for name, value in stated.items()},
         "job.stated": list(stated),
         "job.claims": dict(job.claims),
+        **{f"event.{name}": fact for name, fact in job.events.items()},
+        "event.stated": list(job.events),
         "now": now,
     }
 
@@ -217,22 +246,23 @@ def bind_request(request: AccessRequest) -> Bindings:
     headers: dict[str, str] = {}
     for name, value in view.headers:
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Bindings(
-        {
-            **bind_job(request.job, request.now),
-            "request.method": view.method,
-            "request.scheme": view.scheme,
-            "request.host": view.authority.host,
-            "request.port": view.authority.port,
-            "request.path": view.path,
-            "request.query": view.query or "",
-            "request.headers": headers,
-            "intent.protocol": intent.protocol,
-            "intent.action": intent.action,
-            "intent.effect": intent.effect.value,
-            "intent.exact": intent.exact,
-            "intent.resource_type": intent.resource.type,
-            "intent.resource": intent.resource.id,
-            "intent.facts": dict(intent.facts),
-        }
-    )
+    values: dict[str, object] = {
+        **bind_job(request.job, request.now),
+        "request.method": view.method,
+        "request.scheme": view.scheme,
+        "request.host": view.authority.host,
+        "request.port": view.authority.port,
+        "request.path": view.path,
+        "request.query": view.query or "",
+        "request.headers": headers,
+        "intent.protocol": intent.protocol,
+        "intent.action": intent.action,
+        "intent.effect": intent.effect.value,
+        "intent.exact": intent.exact,
+        "intent.resource_type": intent.resource.type,
+        "intent.resource": intent.resource.id,
+        "intent.facts": dict(intent.facts),
+    }
+    if request.unknown:
+        values = {name: value for name, value in values.items() if name not in request.unknown}
+    return Bindings(values)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from proxy.model.authority import Authority
-from proxy.model.decision import AccessRequest, Decision, Declared, Effect, Step
+from proxy.model.decision import AccessRequest, Approval, Decision, Declared, Effect, Step
 from proxy.model.identity import JobContext
 from proxy.model.intent import RequestView
 from proxy.model.reason import Reason
@@ -51,7 +51,7 @@ def evaluate(ruleset: RuleSet, request: AccessRequest) -> Decision:
 
 def _hold_to(declared: Declared | None, decision: Decision, matched: Iterable[Rule]) -> Decision:
     """Take away what the step did not say it would do, and note how it stands to that."""
-    if declared is not Declared.WITHIN and decision.is_allowed:
+    if declared is not Declared.WITHIN and decision.is_allowed and decision.reason is not Reason.OBSERVED:
         stances = {rule.declared for rule in matched}
         is_beyond = declared is Declared.BEYOND and stances != {Stance.FLAG}
         if is_beyond or (declared is None and Stance.REQUIRED in stances):
@@ -69,7 +69,7 @@ def _ask(ruleset: RuleSet, request: AccessRequest) -> _Question:
 def may_match(ruleset: RuleSet, job: JobContext, view: RequestView) -> bool:
     """Whether an allow rule could match, as far as identity, place, method and path tell: the body is worth reading."""
     path = normalise_triplets(view.path)
-    return any(
+    return ruleset.observes or any(
         not rule.is_deny
         and any(target.matches(view.scheme, view.authority) for target in rule.targets)
         and _first_unfit(rule, job) is None
@@ -114,6 +114,8 @@ def reach(
             denies.append(rule)
     if denies or not allows:
         return _decide(ruleset, denies)
+    if not any(rule.is_enforced_allow for rule in allows):
+        return _decide(ruleset, allows)
     if not seen_inside and not any(rule.inspect for rule in allows):
         return _hold_to(compare(declared, None), _decide(ruleset, allows), allows)
     return Decision(effect=Effect.ALLOW, reason=Reason.ALLOWED, rule_ids=_ids(allows), revision=ruleset.revision)
@@ -123,10 +125,13 @@ def _decide(ruleset: RuleSet, matched: Iterable[Rule]) -> Decision:
     """Combine the rules that matched. The only place where an allow is made."""
     denies: list[Rule] = []
     allows: list[Rule] = []
+    observing: list[Rule] = []
     for rule in matched:
-        (denies if rule.is_deny else allows).append(rule)
+        (denies if rule.is_deny else observing if rule.observes else allows).append(rule)
     if denies:
         return _deny(ruleset, Reason.RULE_DENIED, denies)
+    if not allows and (observing or ruleset.observes):
+        return _observe(ruleset, observing)
     if not allows:
         return _deny(ruleset, Reason.NO_RULE if ruleset.rules else Reason.RULES_UNAVAILABLE, ())
     first, tags = allows[0], allows[0].tags
@@ -144,7 +149,29 @@ def _decide(ruleset: RuleSet, matched: Iterable[Rule]) -> Decision:
         grant=first.grant,
         inspect=any(rule.inspect for rule in allows),
         tags=tags,
+        approvals=_needed(allows),
+        passes_cookies=all(rule.passes_cookies for rule in allows),
     )
+
+
+def _observe(ruleset: RuleSet, rules: Iterable[Rule]) -> Decision:
+    """Let through what would be denied, because an operator said so: with nothing of ours, and marked."""
+    named = list(rules)
+    return Decision(
+        effect=Effect.ALLOW,
+        reason=Reason.OBSERVED,
+        rule_ids=_ids(named),
+        revision=ruleset.revision,
+        tags=_merge_tags(named) or {},
+    )
+
+
+def _needed(allows: Iterable[Rule]) -> tuple[Approval, ...]:
+    """Return all that the rules want: one that wants nothing does not undo another. A person is asked once."""
+    wanted = {rule.approval for rule in allows if rule.approval is not None}
+    steps = sorted((each for each in wanted if each.step is not None), key=lambda each: (each.step, each.within))
+    asked = [each for each in wanted if each.step is None]
+    return (*steps, min(asked, key=lambda each: (each.within, each.ask))) if asked else tuple(steps)
 
 
 def _deny(ruleset: RuleSet, reason: Reason, rules: Iterable[Rule]) -> Decision:
@@ -186,10 +213,15 @@ def first_failure(rule: Rule, question: _Question) -> str | None:
     return "when" if rule.when is not None and not _holds(rule, question.bindings) else None
 
 
+def first_failing(ruleset: RuleSet, rule: Rule, request: AccessRequest) -> str | None:
+    """Return the first condition of a rule that a request does not meet, None if it meets all."""
+    return first_failure(rule, _ask(ruleset, request))
+
+
 def _is_meant(rule: Rule, question: _Question) -> bool:
     """Whether the rule speaks of what the request does; where rules name intents, none allows unknown ones unasked."""
     if rule.intents is None:
-        return rule.is_deny or not question.is_dubious
+        return not rule.is_enforced_allow or not question.is_dubious
     if rule.is_deny:
         return touches_any(rule.intents, question.request.intent)
     return covers_all(rule.intents, question.request.intent)

@@ -73,7 +73,7 @@ def smallest_rule(decision: Decision, request: AccessRequest) -> str | None:
 
     What a deny rule refuses, or two allow rules dispute, is changed by changing those.
     """
-    if decision.reason not in {Reason.NO_RULE, Reason.RULES_UNAVAILABLE}:
+    if decision.reason not in {Reason.NO_RULE, Reason.RULES_UNAVAILABLE, Reason.OBSERVED}:
         return None
     return "\n".join(_rule_lines(request)) + "\n"
 
@@ -83,35 +83,35 @@ def _rule_lines(request: AccessRequest) -> Iterator[str]:
     name = request.job.pipeline or request.job.repository or "job"
     yield "rules:"
     yield f"  - id: {_slug(f'{name}-{view.method}-{view.authority.host}')}"
-    yield f"    why: {_quote(f'{name} needs {view.method} on {view.authority.host}')}"
+    yield f"    why: {quote_yaml(f'{name} needs {view.method} on {view.authority.host}')}"
     facts = _job_facts(request.job)
     conditions += [f"job.{key} == {_cel(value)}" for key, value in facts.items() if not _fits(value)]
     shown = {key: value for key, value in facts.items() if _fits(value)}
     if shown:
         yield "    job:"
-        yield from (f"      {key}: {_quote(value)}" for key, value in shown.items())
+        yield from (f"      {key}: {quote_yaml(value)}" for key, value in shown.items())
     elif not facts and isinstance(subject := request.job.claims.get("sub"), str) and _fits(subject):
         yield "    job:"
-        yield f"      claims: {{sub: {_quote(subject)}}}"
-    yield f"    to: {_quote(_place(view))}"
-    if request.intent.protocol != FALLBACK and all(map(_is_sayable, parts_of(request.intent))):
+        yield f"      claims: {{sub: {quote_yaml(subject)}}}"
+    yield f"    to: {quote_yaml(_place(view))}"
+    if request.intent.protocol != FALLBACK and all(map(is_sayable, parts_of(request.intent))):
         lines = dict.fromkeys(f"{part.name} {part.resource.id}" for part in parts_of(request.intent))
         yield "    intent:"
-        yield from (f"      - {_quote(line)}" for line in lines)
+        yield from (f"      - {quote_yaml(line)}" for line in lines)
         if conditions:
-            yield f"    when: {_quote(' && '.join(conditions))}"
+            yield f"    when: {quote_yaml(' && '.join(conditions))}"
         return
     if view.method not in READ_METHODS:
         yield f"    method: {view.method}"
     if _fits(view.path):
-        yield f"    path: {_quote(view.path)}"
+        yield f"    path: {quote_yaml(view.path)}"
     else:
         conditions.append(f"request.path == {_cel(view.path)}")
     if conditions:
-        yield f"    when: {_quote(' && '.join(conditions))}"
+        yield f"    when: {quote_yaml(' && '.join(conditions))}"
 
 
-def _is_sayable(part: Intent) -> bool:
+def is_sayable(part: Intent) -> bool:
     """Whether a line can name exactly this, in an action's own words."""
     return _fits(part.action) and _fits(part.resource.id) and part.action not in CLASSES and " " not in part.action
 
@@ -136,7 +136,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].rstrip("-") or "rule"
 
 
-def _quote(text: str) -> str:
+def quote_yaml(text: str) -> str:
     """Write a text as YAML: plain where that cannot be misread, else double-quoted with what is invisible escaped."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text

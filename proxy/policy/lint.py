@@ -199,12 +199,21 @@ def _is_local(host: str) -> bool:
 
 def find_open_write(rule: Rule) -> Iterator[Finding]:
     """Find a rule that lets every job write: the way out for stolen data."""
-    if rule.is_deny or rule.tests or rule.grant is not None or rule.when is not None:
+    if not rule.is_enforced_allow or rule.tests or rule.grant is not None or rule.when is not None:
         return
     if rule.methods is None or not rule.methods <= READ_METHODS | {"OPTIONS"}:
         key = "method" if rule.inspect else "inspect"
         message = "every job may write here, with any data"
         yield _warning("write-any-job", rule, (key,), message, "Add `job:`, or allow GET and HEAD only.")
+
+
+def find_observing(rule: Rule) -> Iterator[Finding]:
+    """Find a rule that lets through what nothing allows."""
+    if rule.observes:
+        message = "what this rule matches is let through though no rule allows it"
+        yield _warning(
+            "observing", rule, ("mode",), message, "Write what is needed (`jobgate suggest`), then remove it."
+        )
 
 
 def find_odd_tags(rule: Rule) -> Iterator[Finding]:
@@ -223,6 +232,7 @@ CHECKS: Final[tuple[Callable[[Rule], Iterator[Finding]], ...]] = (
     find_own_machine,
     find_open_write,
     find_odd_tags,
+    find_observing,
 )
 
 
@@ -248,7 +258,7 @@ def find_shadowed(one: Rule, other: Rule) -> Iterator[Finding]:
 
 def find_ambiguous(one: Rule, other: Rule) -> Iterator[Finding]:
     """Find two allow rules that would hand out different credentials, or tags, for one request."""
-    if one.is_deny or other.is_deny or one.when is not None or other.when is not None:
+    if not (one.is_enforced_allow and other.is_enforced_allow) or one.when is not None or other.when is not None:
         return
     keys = [None if rule.grant is None else rule.grant.key for rule in (one, other)]
     clashing = sorted(name for name in one.tags if other.tags.get(name, one.tags[name]) != one.tags[name])

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from proxy.model.decision import Effect
+from proxy.model.decision import Approval, Effect
 from proxy.model.durations import parse_duration
 from proxy.model.grant import Grant
 from proxy.policy.conditions import Condition, ConditionError, compile_condition
@@ -18,7 +18,7 @@ from proxy.policy.faults import Fault, Path, explain_errors, suggest
 from proxy.policy.intents import read_intent
 from proxy.policy.patterns import PatternError, compile_glob, compile_path
 from proxy.policy.rule import READ_METHODS, FactTest, Rule, Scalar
-from proxy.policy.schema import MAX_RULES, JobText, RuleFileText, RuleText, is_tag_name
+from proxy.policy.schema import MAX_RULES, ApprovalText, JobText, RuleFileText, RuleText, is_tag_name
 from proxy.policy.targets import parse_target
 
 type Scopes = Mapping[str, type[BaseModel]]
@@ -28,6 +28,12 @@ DEFAULT_LIFETIME: Final = timedelta(minutes=15)
 MAX_LIFETIME: Final = timedelta(hours=12)
 _INTENTS: Final = "intents"
 """The field of a connector's scope that wants the rule's `intent` lines."""
+_RULE: Final = "rule"
+"""The field of a connector's scope that wants the rule's id, where jobgate's own token states it."""
+_OWN: Final = {
+    _INTENTS: "The rule's own `intent` lines are used: write `intent` beside `credential`.",
+    _RULE: "The rule's own `id` is used.",
+}
 _PROBE: Final = RuleText(id="x", why="stands for the rules while their surroundings are checked", to=("x.example",))
 
 
@@ -105,6 +111,7 @@ class _RuleReader:
         yield from self._read_credential()
         yield from self._check_method()
         yield from self._check_effect()
+        yield from self._check_mode()
         yield from self._check_tunnel()
         yield from self._check_job()
         yield from self._check_tags()
@@ -147,19 +154,27 @@ class _RuleReader:
             yield Fault(path=(*path, "duration"), message=str(error))
             return
         own = {key: value for key, value in block.items() if key != "duration" or "duration" in scope.model_fields}
-        if _INTENTS in scope.model_fields:
-            if _INTENTS in block:
-                hint = "The rule's own `intent` lines are used: write `intent` beside `credential`."
-                yield Fault(path=(*path, _INTENTS), message=f"`{_INTENTS}` is not for writing", hint=hint, at_key=True)
+        own |= self._own_facts(scope, block)
+        for field, hint in _OWN.items():
+            if field in scope.model_fields and field in block:
+                yield Fault(path=(*path, field), message=f"`{field}` is not for writing", hint=hint, at_key=True)
                 return
-            if self.text.intent:
-                own[_INTENTS] = list(self.text.intent)
         try:
             checked = scope.model_validate(own)
         except ValidationError as error:
             yield from explain_errors(error, scope, path)
             return
         self.grant = _make_grant(name, own, checked, lifetime)
+
+    def _own_facts(self, scope: type[BaseModel], block: Mapping[str, object]) -> dict[str, object]:
+        """Return what a connector is told of the rule itself, where its schema asks."""
+        own: dict[str, object] = {}
+        if _INTENTS in scope.model_fields and self.text.intent:
+            own[_INTENTS] = list(self.text.intent)
+        # Tokens of jobgate's own name the rule; all others share credentials across rules.
+        if _RULE in scope.model_fields and block.get("subject") == "jobgate":
+            own[_RULE] = self.text.id
+        return own
 
     def _check_method(self) -> Iterator[Fault]:
         if self.text.method is not None and "any" in self.text.method and len(self.text.method) > 1:
@@ -170,14 +185,37 @@ class _RuleReader:
             yield self._fault("credential", "a deny rule gives nothing", "Remove `credential`.", at_key=True)
         if self.text.effect == "deny" and self.text.declared is not None:
             yield self._fault("declared", "a deny rule denies either way", "Remove `declared`.", at_key=True)
+        if self.text.effect == "deny" and self.text.approval is not None:
+            yield self._fault("approval", "a deny rule denies whoever says yes", "Remove `approval`.", at_key=True)
+        if self.text.approval is not None and self.text.approval.unblocked is not None and self.text.approval.ask:
+            yield self._fault("approval", "nobody is asked where a step is unblocked", "Remove `ask` or `unblocked`.")
+        if self.text.effect == "deny" and self.text.cookies is not None:
+            yield self._fault("cookies", "a deny rule passes nothing", "Remove `cookies`.", at_key=True)
         if self.text.effect == "deny" and not self.text.inspect:
             yield self._fault("inspect", "a deny rule passes nothing through", "Remove `inspect`.", at_key=True)
+        if self.text.effect != "deny" and self.when is not None and self.when.needs_events:
+            message = "`event.*` is what the CI's events hint at: it can only take away"
+            yield self._fault("when", message, "Ask about it in a rule with `effect: deny`.")
+
+    def _check_mode(self) -> Iterator[Fault]:
+        """Refuse what a rule that only lets through cannot give."""
+        if self.text.mode != "observe":
+            return
+        if self.text.effect == "deny":
+            yield self._fault("mode", "what a deny rule denies is not let through", "Remove `mode`.", at_key=True)
+        for key in ("credential", "approval", "cookies", "declared"):
+            if getattr(self.text, key) is not None:
+                message = f"`{key}` cannot be used with `mode: observe`: it gives nothing, and asks for nothing"
+                yield self._fault(key, message, f"Remove `{key}` or `mode`.", at_key=True)
+        if not self.text.inspect:
+            message = "`inspect: false` cannot be used with `mode: observe`: nothing would be seen"
+            yield self._fault("inspect", message, "Remove `inspect`.", at_key=True)
 
     def _check_tunnel(self) -> Iterator[Fault]:
         if self.text.inspect or self.text.effect == "deny":
             return
         why = "cannot be used with `inspect: false`: nothing inside the connection is seen"
-        for key in ("credential", "method", "path", "intent"):
+        for key in ("credential", "method", "path", "intent", "approval", "cookies"):
             if getattr(self.text, key) is not None:
                 yield self._fault(key, f"`{key}` {why}", f"Remove `{key}` or `inspect: false`.", at_key=True)
         if self.text.declared == "required":
@@ -229,15 +267,25 @@ class _RuleReader:
             when=self.when,
             inspect=text.inspect,
             grant=self.grant,
+            approval=None if text.approval is None else _read_approval(text.approval),
+            passes_cookies=text.cookies is not None,
+            observes=text.mode == "observe",
             tags=dict(text.tags),
             file=file,
             index=index,
         )
 
 
+def _read_approval(text: ApprovalText) -> Approval:
+    within, step = parse_duration(text.within), text.unblocked
+    if step is None:
+        return Approval(within=within, ask=text.ask)
+    return Approval(within=within, step=step.step, teams=tuple(sorted(set(step.by))))
+
+
 def _read_methods(text: RuleText) -> frozenset[str] | None:
     if text.method is None:
-        says_more = text.effect == "deny" or not text.inspect or text.intent is not None
+        says_more = text.effect == "deny" or text.mode == "observe" or not text.inspect or text.intent is not None
         return None if says_more else READ_METHODS
     return None if "any" in text.method else frozenset(text.method)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-from proxy.model.decision import Effect
+from proxy.model.decision import Approval, Effect
 from proxy.model.grant import Grant
 from proxy.model.identity import JobContext
 from proxy.policy.conditions import Condition
@@ -80,6 +80,10 @@ class Rule:
     declared: Stance = Stance.DENY
     inspect: bool = True
     grant: Grant | None = None
+    approval: Approval | None = None
+    passes_cookies: bool = False
+    observes: bool = False
+    """What it matches and nothing allows is let through all the same, without a credential, and marked on record."""
     tags: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
     index: int = 0
@@ -89,6 +93,11 @@ class Rule:
     def is_deny(self) -> bool:
         """Whether the rule denies."""
         return self.effect is Effect.DENY
+
+    @property
+    def is_enforced_allow(self) -> bool:
+        """Whether what it matches is allowed, not only let through to be seen."""
+        return self.effect is Effect.ALLOW and not self.observes
 
     @property
     def hides_in_requests(self) -> bool:
@@ -108,13 +117,21 @@ class Rule:
             "path": None if self.paths is None else sorted(glob.text for glob in self.paths),
             "intent": None if self.intents is None else sorted(test.text for test in self.intents),
             "when": None if self.when is None else self.when.text,
+            "approval": None if self.approval is None else _say_approval(self.approval),
+            "cookies": self.passes_cookies,
             "inspect": self.inspect,
             "grant": None if self.grant is None else self.grant.key,
             "tags": sorted(self.tags.items()),
         }
+        if self.observes:
+            parts["mode"] = "observe"
         return json.dumps(parts, sort_keys=True, separators=(",", ":"))
 
     @property
     def digest(self) -> str:
         """SHA-256 over the whole rule, whatever its file, its place and the order of its lists."""
         return sha256(json.dumps([self.id, self.why, self.meaning]).encode()).hexdigest()
+
+
+def _say_approval(approval: Approval) -> list[object]:
+    return [approval.within.total_seconds(), approval.ask, approval.step, [*approval.teams]]

@@ -164,6 +164,29 @@ class JobText(_Strict):
     )
 
 
+class UnblockedText(_Strict):
+    """A block step that a person must have unblocked."""
+
+    step: str = Field(min_length=1, max_length=255, description="The block step's `key`.")
+    by: Annotated[tuple[str, ...], Listed] = Field(
+        min_length=1, description="One team or several, as the setting `teams` names them; a member of any will do."
+    )
+
+
+class ApprovalText(_Strict):
+    """That a person must have said yes: to each request, or by unblocking a step of the build."""
+
+    within: str = Field(
+        "10m",
+        pattern=r"^[1-9][0-9]{0,4}[smh]$",
+        description="How long a yes is good; it is good once. How long ago the step may have been unblocked.",
+    )
+    ask: str = Field("", max_length=200, description="What the person is asked, beside the request itself.")
+    unblocked: Annotated[UnblockedText | None, Given] = Field(
+        None, description="Instead of asking: the step that must have been unblocked, by a CI's signed event."
+    )
+
+
 class RuleText(_Strict):
     """One rule. Deny by default; any matching `deny` wins; the order of rules and files never matters."""
 
@@ -180,6 +203,13 @@ class RuleText(_Strict):
     )
     effect: Literal["allow", "deny"] = Field(
         "allow", description="`allow`, or `deny`, which no allow rule can undo. A deny that cannot be computed denies."
+    )
+    mode: Literal["enforce", "observe"] = Field(
+        "enforce",
+        description=(
+            "`observe`: what this rule matches and no other rule allows is let through all the same, without a "
+            "credential, and marked on the record. For finding out what jobs need."
+        ),
     )
     job: Annotated[JobText | None, Given] = Field(
         None, description="Who: conditions on the verified job. Left out: every job."
@@ -217,6 +247,20 @@ class RuleText(_Strict):
         description=(
             "What is done about a request that its step did not declare (JOBGATE_INTENT). `deny`, also when left out; "
             "`flag`: allowed, and marked on the record; `required`: as `deny`, and the step must declare something."
+        ),
+    )
+    approval: Annotated[ApprovalText | None, Given] = Field(
+        None,
+        description=(
+            "A person must say yes to each request (`jobgate approve`), bound to exactly what was asked; or must have "
+            "unblocked a step of the build."
+        ),
+    )
+    cookies: Annotated[Literal["pass"] | None, Given] = Field(
+        None,
+        description=(
+            "`pass`: cookies go both ways. Otherwise the job's are removed, and those that the upstream sets on a "
+            "request with a credential stay here."
         ),
     )
     when: Annotated[str | None, Given] = Field(

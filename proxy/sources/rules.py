@@ -36,13 +36,15 @@ class Documents:
 class RuleFolder:
     """Rule files and folders, read anew on every `load`."""
 
-    def __init__(self, paths: Sequence[Path], scopes: Scopes) -> None:
+    def __init__(self, paths: Sequence[Path], scopes: Scopes, *, observes: bool = False) -> None:
+        """`observes`: what no rule allows is let through to be seen."""
         self._paths = tuple(paths)
         self._scopes = scopes
+        self._observes = observes
 
     def load(self) -> RuleSet:
         """Return the compiled rules. Raises RuleFileError with every problem of every file."""
-        return compile_rules(self.read().rules)
+        return compile_rules(self.read().rules, observes=self._observes)
 
     def read(self) -> Documents:
         """Return the rules with their places. Raises RuleFileError with every problem of every file."""

@@ -17,6 +17,7 @@ from proxy.model.errors import Problem, RuleFileError
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 20
+REFERENCE: Final = "!reference"
 MAX_NODES: Final = 100_000
 MAX_DIGITS: Final = 18
 
@@ -98,6 +99,8 @@ class _Reader:
     lines: tuple[str, ...]
     values: dict[Path, Place] = field(default_factory=dict)
     keys: dict[Path, Place] = field(default_factory=dict)
+    is_ci: bool = False
+    built: int = 0
 
     def refuse(self, mark: Any, message: str, hint: str = "") -> RuleFileError:
         place = Place(1, 1) if mark is None else Place(mark.line + 1, mark.column + 1)
@@ -129,33 +132,50 @@ class _Reader:
     def _check_node(self, event: yaml.NodeEvent, nodes: int) -> None:
         if nodes > MAX_NODES:
             raise self.refuse(event.start_mark, f"more than {MAX_NODES} values", "Split the file.")
-        if event.anchor is not None:
+        if event.anchor is not None and not self.is_ci:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
             hint = "Write the value out. Does a value begin with `*` or `&`? Quote it."
             raise self.refuse(event.start_mark, f"aliases are not used here: `{sign}{event.anchor}`", hint)
         tag = getattr(event, "tag", None)
-        if tag is not None:
+        if tag is not None and not (self.is_ci and tag == REFERENCE and isinstance(event, yaml.SequenceStartEvent)):
             hint = "Write the plain value. Does a value begin with `!`? Quote it."
             raise self.refuse(event.start_mark, f"tags are not used here: `{tag}`", hint)
 
     def build(self, node: yaml.Node, path: Path) -> Any:
         """Turn a node into plain values, noting where each stands."""
+        self.built += 1
+        if len(path) > MAX_DEPTH or self.built > MAX_NODES:
+            raise self.refuse(node.start_mark, "aliases that make it too large, or hold themselves")
         self.values[path] = Place(node.start_mark.line + 1, node.start_mark.column + 1)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if isinstance(node, yaml.SequenceNode):
-            return [self.build(child, (*path, index)) for index, child in enumerate(node.value)]
+            found = [self.build(child, (*path, index)) for index, child in enumerate(node.value)]
+            return {REFERENCE: found} if node.tag == REFERENCE else found
         return self._mapping(node, path)
 
     def _mapping(self, node: yaml.Node, path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if self.is_ci and key_node.value == "<<" and key_node.style == _PLAIN:
+                merged = {**self._merged(value_node, path), **merged}
+                continue
             key = self._key(key_node)
             if key in found:
                 first = self.keys[(*path, key)]
                 raise self.refuse(key_node.start_mark, f"`{key}` is given twice", f"The first is on line {first.line}.")
             self.keys[(*path, key)] = Place(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             found[key] = self.build(value_node, (*path, key))
+        return {**merged, **found}
+
+    def _merged(self, node: yaml.Node, path: Path) -> dict[str, Any]:
+        """Return what a merge key brings: of a mapping, or of several, of which the first ones win."""
+        found: dict[str, Any] = {}
+        for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if not isinstance(each, yaml.MappingNode):
+                raise self.refuse(each.start_mark, "`<<` takes a mapping, or a list of them")
+            found = {**self.build(each, (*path, "<<")), **found}
         return found
 
     def _key(self, node: yaml.Node) -> str:
@@ -188,14 +208,17 @@ class _Reader:
         return text
 
 
-def load_yaml(text: str | bytes, name: str) -> Located:
+def load_yaml(text: str | bytes, name: str, *, is_ci: bool = False) -> Located:
     """Read one strict YAML document; an empty one has the value None.
+
+    `is_ci` reads it as CI files are written: with aliases, merge keys, and GitLab's `!reference [...]`, which becomes a
+    mapping of that name.
 
     `name` stands in the messages. Raises RuleFileError, whose Problem has line, column, excerpt and hint, for anything
     that is not UTF-8, is over 1 MiB, or uses anchors, aliases, tags, merge keys, directives or a second document.
     """
     decoded = _decode(text, name)
-    reader = _Reader(name, tuple(decoded.splitlines()))
+    reader = _Reader(name, tuple(decoded.splitlines()), is_ci=is_ci)
     try:
         reader.scan(decoded)
         node = yaml.compose(decoded, Loader=yaml.CSafeLoader)

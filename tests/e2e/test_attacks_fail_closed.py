@@ -4,6 +4,7 @@ Each test has a sidecar of its own and breaks the directory under its trail, or 
 """
 
 import contextlib
+import re
 import subprocess
 import sys
 import threading
@@ -177,7 +178,8 @@ def test_a_trail_file_that_is_deleted_is_missed(make_stage: MakeStage) -> None:
     assert stage.world.sidecar.stop() == 0
     done = verify(stage)
     assert done.returncode == 1
-    assert "records before it are missing" in done.stdout
+    # Where a slow disk had made the writer begin a second file, it is that one that is gone: a gap, no missing start.
+    assert re.search("records before it are missing|begins at record [0-9]+, but .* ends before record", done.stdout)
 
 
 def test_nothing_is_allowed_on_a_deleted_trail_file(make_stage: MakeStage) -> None:

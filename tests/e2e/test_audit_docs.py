@@ -82,7 +82,7 @@ INTENT = Intent(
     exact=True,
     facts={"x": "y"},
 )
-INTENT = replace(INTENT, also=(INTENT,))
+INTENT = replace(INTENT, also=(INTENT,), exact=False)
 DECISION = Decision(
     effect=Effect.ALLOW,
     reason=Reason.ALLOWED,
@@ -123,12 +123,14 @@ FULLEST = (
             **records.request_facts(VIEW),
             **records.intent_facts(INTENT),
             "stripped": ["authorization"],
+            "approval": "q",
+            "events": {"fork": True},
             "detail": "d",
         },
         DECISION,
     ),
     records.refusal_record(AT, "f", records.connect_facts(VIEW.authority), Reason.NO_RULE, "d"),
-    records.outcome_record(AT, "f", OUTCOME, "fingerprint"),
+    records.outcome_record(AT, "f", OUTCOME, "fingerprint", {"code": "AccessDenied"}),
     records.credential_record(AT, SESSION, "k", CREDENTIAL, (("repository", "shop"),)),
     records.connection_record(AT, END),
 )
@@ -163,6 +165,8 @@ def test_every_field_of_session_records_is_documented(kind: Kind, function: str)
             isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and isinstance(node.slice, ast.Constant)
         ):
             names.add(str(node.slice.value))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "identity_facts":
+            names |= {"job", "stated", "claims"}
     assert names == documented(kind)
 
 

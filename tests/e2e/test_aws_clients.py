@@ -6,7 +6,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from proxy.connectors.placeholders import AWS_KEY
 from proxy.demo.aws import AUDIENCE, HOSTS, REGION, ROLE, S3, SERVICES, AwsServer
 from tests.fakes.origin import made_bytes
 from tests.fakes.sidecar import Job, World, rule
@@ -129,7 +128,7 @@ s3.put_object(Bucket="{BUCKET}", Key="storefront/shared", Body=b"shared")
 print(s3.generate_presigned_url("get_object", Params={{"Bucket": "{BUCKET}", "Key": "storefront/shared"}}))
 """,
     )
-    assert AWS_KEY in said[0]
+    assert job.environment["AWS_ACCESS_KEY_ID"] in said[0]
     assert job.curl("--fail", said[0]) == "shared"
 
 

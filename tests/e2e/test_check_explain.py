@@ -224,5 +224,61 @@ def test_the_documented_examples_pass_with_the_real_connectors(tmp_path: Path) -
     files = sorted(tmp_path.glob("*.yaml"))
     assert len(files) >= 7
     for file in files:
-        done = jobgate("check", "--strict", str(file))
+        # The one that observes is warned of, as the docs say.
+        done = jobgate("check", *([] if "mode: observe" in file.read_text() else ["--strict"]), str(file))
         assert done.returncode == 0, done.stdout
+
+
+TESTED = """\
+rules:
+  - {id: on-main, why: a test, job: {branch: main}, to: example.com, path: /a}
+  - {id: late, why: a test, to: late.example.com, when: now > timestamp('2031-01-01T00:00:00Z')}
+"""
+
+
+def with_tests(folder: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    """Check a folder of two rules and these tests."""
+    (folder / "tests").mkdir()
+    (folder / "rules.yaml").write_text(TESTED)
+    (folder / "tests" / "some.yaml").write_text(
+        "tests:\n" + "".join(f"  - {{name: a test, {test}}}\n" for test in tests)
+    )
+    return jobgate("check", str(folder))
+
+
+def test_rule_tests_are_run(tmp_path: Path) -> None:
+    """And what they never reached is named."""
+    done = with_tests(
+        tmp_path,
+        "job: {branch: main}, request: GET https://example.com/a, expect: {effect: allow, rules: on-main}",
+        "job: {branch: topic}, request: [GET https://example.com/a, GET https://example.com/b], expect: deny",
+        "request: GET https://late.example.com/, at: '2030-01-01T00:00:00Z', expect: deny",
+    )
+    assert done.returncode == 0, done.stdout
+    assert "3 tests: all passed; 50 % of the rules decided one\ndecided none: late\n" in done.stdout
+    assert jobgate("check", str(tmp_path), "--coverage", "50").returncode == 0
+    short = jobgate("check", str(tmp_path), "--coverage", "51")
+    assert short.returncode == 1
+    assert "rule tests reach 50 % of the rules, 51 % are wanted" in short.stdout
+    told = json.loads(jobgate("check", str(tmp_path), "--format", "json").stdout)
+    assert told["tests"] == {"passed": 3, "failed": 0, "percent": 50, "untested": ["late"]}
+
+
+@pytest.mark.parametrize(
+    "test, message",
+    [
+        ("request: GET https://example.com/a, expect: allow", "expected allow, got deny: no-rule"),
+        ("request: GET https://late.example.com/, expect: deny", "asks for the time; write `at`"),
+        ("request: GET https://example.com/a/../b, expect: deny", "denied before any rule is asked"),
+        ("request: GET /a, expect: deny", "write an absolute URL"),
+        ("job: {brunch: x}, request: GET https://example.com/a, expect: deny", "Did you mean `branch`?"),
+        ("claims: {iss: x}, request: GET https://example.com/a, expect: deny", "no public issuer"),
+        ("declared: nonsense, request: GET https://example.com/a, expect: deny", "nonsense"),
+        ("requests: GET https://example.com/a, expect: deny", "Did you mean `request`?"),
+    ],
+)
+def test_a_rule_test_that_fails_is_an_error_with_its_place(tmp_path: Path, test: str, message: str) -> None:
+    done = with_tests(tmp_path, test)
+    assert done.returncode == 1
+    assert "some.yaml:2:" in done.stdout, done.stdout
+    assert message in done.stdout

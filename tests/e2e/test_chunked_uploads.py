@@ -1,11 +1,13 @@
 """Uploads whose every chunk is signed, through a running sidecar to an S3 that checks each of them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from proxy.connectors.placeholders import AWS_KEY, AWS_SECRET
+from proxy.model.grant import Secret
+from proxy.model.placeholder import Placeholders, derive_placeholders
 from tests.fakes.aws_chunked import TRAILER, chunked_put
 from tests.fakes.aws_stage import S3, STS, AwsStage, aws_rule
 from tests.fakes.raw import RawClient, Reply
@@ -29,8 +31,14 @@ def stage(aws_stage: AwsStage) -> Iterator[AwsStage]:
     aws_stage.settle()
 
 
-def put(stage: AwsStage, head: bytes, body: bytes, cut: int = 1 << 16) -> Reply:
-    with RawClient(stage.world, stage.open()) as client:
+type Sign = Callable[[Placeholders], tuple[bytes, bytes]]
+"""Makes a head and a body with the placeholders of a session."""
+
+
+def put(stage: AwsStage, sign: Sign, cut: int = 1 << 16) -> Reply:
+    session = stage.open()
+    head, body = sign(derive_placeholders(session.secret))
+    with RawClient(stage.world, session) as client:
         client.tunnel(S3)
         client.send(head)
         for piece in itertools.batched(body, cut, strict=False):
@@ -38,8 +46,25 @@ def put(stage: AwsStage, head: bytes, body: bytes, cut: int = 1 << 16) -> Reply:
         return client.reply("PUT")
 
 
-def signed(target: str, *pieces: bytes, trailers: tuple[bytes, ...] = (), key: str = AWS_KEY) -> tuple[bytes, bytes]:
-    return chunked_put(S3, target, pieces, key_id=key, secret=AWS_SECRET.reveal(), trailers=trailers)
+def signed(target: str, *pieces: bytes, trailers: tuple[bytes, ...] = (), mode: str | None = None) -> Sign:
+    more: Any = {"trailers": trailers} | ({} if mode is None else {"mode": mode})
+
+    def sign(own: Placeholders) -> tuple[bytes, bytes]:
+        return chunked_put(S3, target, pieces, key_id=own.aws_key, secret=own.aws_secret.reveal(), **more)
+
+    return sign
+
+
+def changed(sign: Sign, head: tuple[bytes, bytes] = (b"", b""), body: tuple[bytes, bytes] = (b"", b"")) -> Sign:
+    """What `sign` makes, with something put in another's place once it is signed."""
+
+    def make(own: Placeholders) -> tuple[bytes, bytes]:
+        first, rest = sign(own)
+        assert head[0] in first
+        assert body[0] in rest
+        return first.replace(*head, 1) if head[0] else first, rest.replace(*body, 1) if body[0] else rest
+
+    return make
 
 
 @pytest.mark.parametrize("folder", ["plain", "meant"])
@@ -52,15 +77,12 @@ def test_an_upload_arrives_signed_by_the_jobs_key(
 ) -> None:
     """S3 gets the object it was sent, every chunk and the trailer signed with the key that was minted for the job."""
     target = f"/{folder}/{len(trailers)}{len(pieces)}"
-    head, body = signed(target, *pieces, trailers=trailers)
-
-    answer = put(stage, head, body)
+    answer = put(stage, signed(target, *pieces, trailers=trailers))
 
     assert (answer.status, answer.denial) == (200, {})
     assert stage.sts.stored[f"releases{target}"] == b"".join(pieces)
     (wire,) = stage.reached(target)
-    assert AWS_KEY.encode() not in wire.values(b"authorization")[0]
-    assert len(wire.body) == len(body)
+    assert b"JOBGATE" not in wire.values(b"authorization")[0]
     flow = stage.world.ended(path=target)
     assert (flow.effect, flow.reason, flow.status) == ("allow", "allowed", 200)
     assert stage.leaks() == []
@@ -68,34 +90,42 @@ def test_an_upload_arrives_signed_by_the_jobs_key(
 
 def test_an_upload_in_small_pieces(stage: AwsStage) -> None:
     """However its bytes come in, an upload is the same upload."""
-    head, body = signed("/plain/pieces", b"x" * 700, b"y" * 300, trailers=(CRC,))
-    assert put(stage, head, body, cut=7).status == 200
+    assert put(stage, signed("/plain/pieces", b"x" * 700, b"y" * 300, trailers=(CRC,)), cut=7).status == 200
     assert stage.sts.stored["releases/plain/pieces"] == b"x" * 700 + b"y" * 300
 
 
-HEAD, BODY = signed("/plain/evil", b"hello", b"world")
+EVIL = signed("/plain/evil", b"hello", b"world")
+
+
+def by_another_key(_: Placeholders) -> tuple[bytes, bytes]:
+    return chunked_put(S3, "/plain/evil", [b"x"], key_id="AKIAJOBSOWN", secret="own")
+
+
+def by_another_session(_: Placeholders) -> tuple[bytes, bytes]:
+    return EVIL(derive_placeholders("another password"))
+
+
+def by_another_secret(own: Placeholders) -> tuple[bytes, bytes]:
+    return EVIL(Placeholders(mark=own.mark, aws_secret=Secret("x")))
+
+
 REFUSED_AT_ONCE = [
-    pytest.param(*signed("/plain/evil", b"x", key="AKIAJOBSOWN"), "signing-unsupported", id="the-jobs-own-key"),
-    pytest.param(HEAD.replace(b"/evil", b"/eviL"), BODY, "signing-broken", id="another-target-than-signed"),
-    pytest.param(HEAD.replace(b"length: 10", b"length: 11"), BODY, "signing-broken", id="another-size-than-signed"),
+    pytest.param(by_another_key, "credential-misuse", id="the-jobs-own-key"),
+    pytest.param(by_another_session, "credential-misuse", id="another-sessions-placeholder"),
+    pytest.param(by_another_secret, "signing-broken", id="not-with-the-placeholders-secret"),
+    pytest.param(changed(EVIL, (b"/evil", b"/eviL")), "signing-broken", id="another-target-than-signed"),
+    pytest.param(changed(EVIL, (b"length: 10", b"length: 11")), "signing-broken", id="another-size-than-signed"),
 ]
 
 
-@pytest.mark.parametrize("head, body, reason", REFUSED_AT_ONCE)
-def test_a_head_that_is_not_signed_so(stage: AwsStage, head: bytes, body: bytes, reason: str) -> None:
-    """A request that the placeholder did not sign costs no key, and nothing of it leaves."""
+@pytest.mark.parametrize("sign, reason", REFUSED_AT_ONCE)
+def test_a_head_that_is_not_signed_so(stage: AwsStage, sign: Sign, reason: str) -> None:
+    """A request that the session's placeholder did not sign costs no key, and nothing of it leaves."""
     before = len(stage.sts.seen)
-    answer = put(stage, head, body)
-    assert stage.refused(answer, head.split(b" ")[1].decode(), reason).effect == "deny"
+    answer = put(stage, sign)
+    path = sign(derive_placeholders("x"))[0].split(b" ")[1].decode()
+    assert stage.refused(answer, path, reason).effect == "deny"
     assert len(stage.sts.seen) == before
-
-
-def resigned(old: bytes, new: bytes) -> tuple[bytes, bytes]:
-    """A request whose head is right and whose body was changed since it was signed."""
-    target = f"/plain/{new.strip().decode().replace(';', '-')}"
-    head, body = signed(target, b"hello", b"world")
-    assert old in body
-    return head, body.replace(old, new, 1)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +134,8 @@ def resigned(old: bytes, new: bytes) -> tuple[bytes, bytes]:
 )
 def test_a_chunk_that_is_not_signed_so(stage: AwsStage, old: bytes, new: bytes) -> None:
     """The upload is broken off before the chunk leaves, the job is told, and S3 never gets a whole request."""
-    head, body = resigned(old, new)
-    target = head.split(b" ")[1].decode()
-    answer = put(stage, head, body)
+    target = f"/plain/{new.strip().decode().replace(';', '-')}"
+    answer = put(stage, changed(signed(target, b"hello", b"world"), body=(old, new)))
     assert answer.reason == "signing-broken"
     assert stage.reached(target) == []
     assert f"releases{target}" not in stage.sts.stored
@@ -117,12 +146,11 @@ def test_a_chunk_that_is_not_signed_so(stage: AwsStage, old: bytes, new: bytes) 
 
 def test_the_mode_must_be_what_the_body_is(stage: AwsStage) -> None:
     """A body without the trailer that was announced, and signed for, does not pass for one with it."""
-    head, body = chunked_put(S3, "/plain/mode", [b"hello"], key_id=AWS_KEY, secret=AWS_SECRET.reveal(), mode=TRAILER)
-    assert put(stage, head, body).reason == "signing-broken"
+    assert put(stage, signed("/plain/mode", b"hello", mode=TRAILER)).reason == "signing-broken"
     assert stage.reached("/plain/mode") == []
 
 
 def test_after_all_of_it(stage: AwsStage) -> None:
     """The sidecar has kept its trail whole and still serves."""
     stage.check_trail()
-    assert put(stage, *signed("/plain/last", b"x")).status == 200
+    assert put(stage, signed("/plain/last", b"x")).status == 200

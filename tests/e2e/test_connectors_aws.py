@@ -9,16 +9,20 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from proxy.connectors.parts import fingerprint
-from proxy.connectors.placeholders import AWS_KEY
 from proxy.control.client import ControlError
 from proxy.demo.issuer import ISSUER, BuildJob
+from proxy.model.authority import Authority
+from proxy.model.grant import Secret
+from proxy.model.intent import RequestView
+from proxy.model.placeholder import PUBLIC, Placeholders, derive_placeholders
+from tests.fakes.aws_client import presign_view, sign_view
 from tests.fakes.aws_stage import BODY, REGION, ROLE, S3, STS, STS_AUDIENCE, AwsStage, aws_rule, s3_request
 from tests.fakes.sidecar import rule, wait_until
 from tests.fakes.sts import Role
@@ -65,14 +69,14 @@ def stage(aws_stage: AwsStage) -> Iterator[AwsStage]:
     aws_stage.settle()
 
 
-def signed(region: str = REGION, service: str = "s3", key: str = AWS_KEY) -> str:
-    """The Authorization of a client that signed with its placeholder; nobody but AWS could tell that it is wrong."""
+def signed(region: str = REGION, service: str = "s3", key: str = "JOBSKEY") -> str:
+    """The Authorization of a client that signed with keys of its own."""
     scope = f"{key}/20300101/{region}/{service}/aws4_request"
     return f"Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
 
 
 def presigned(region: str = REGION, algorithm: str = "AWS4-HMAC-SHA256") -> str:
-    scope = f"{AWS_KEY}%2F20300101%2F{region}%2Fs3%2Faws4_request"
+    scope = f"JOBSKEY%2F20300101%2F{region}%2Fs3%2Faws4_request"
     return (
         f"?X-Amz-Algorithm={algorithm}&X-Amz-Credential={scope}&X-Amz-Date=20300101T000000Z&X-Amz-Expires=900"
         f"&X-Amz-SignedHeaders=host&X-Amz-Signature={'0' * 64}"
@@ -90,9 +94,8 @@ ALLOWED = [
     pytest.param("/plain/undeclared", (), id="body-digested-by-us"),
     pytest.param("/plain/declared", (DIGEST,), id="body-digest-declared"),
     pytest.param("/plain/unsigned", ("x-amz-content-sha256: UNSIGNED-PAYLOAD",), id="body-not-signed"),
-    pytest.param("/plain/placeholder", (DIGEST, signed()), id="signed-with-the-placeholder"),
-    pytest.param("/plain/own", (signed(key="AKIAJOBSOWN"), f"x-amz-security-token: {OWN}"), id="jobs-own-key"),
-    pytest.param(f"/plain/presigned{presigned()}", (), id="presigned-with-the-placeholder"),
+    pytest.param("/plain/placeholder", sign_view, id="signed-with-the-placeholder"),
+    pytest.param("/plain/presigned", presign_view, id="presigned-with-the-placeholder"),
     pytest.param("/plain/a%20b%C3%A9%2Bc", (), id="odd-characters"),
     pytest.param("/scoped/covered-by-policy", (DIGEST,), id="covered-by-session-policy"),
     pytest.param("/meant/a/b", (DIGEST,), id="covered-by-intent"),
@@ -105,11 +108,27 @@ POLICIES = {
 }
 
 
+type Sign = Callable[..., RequestView]
+
+
+def by_placeholder(sign: Sign, own: Placeholders, path: str, body: bytes = BODY) -> tuple[str, tuple[str, ...]]:
+    """The target and further fields of a request that botocore signs with a session's placeholder."""
+    view = RequestView(
+        method="PUT", scheme="https", authority=Authority(S3, 443), path=path, query=None, headers=(), body_length=7
+    )
+    keys = (own.aws_key, own.aws_secret.reveal(), OWN)
+    made = sign(view, datetime.now(UTC), keys=keys, **({"body": body} if sign is sign_view else {}))
+    target = path if made.query is None else f"{path}?{made.query}"
+    return target, tuple(f"{name}: {value}" for name, value in made.headers)
+
+
 @pytest.mark.parametrize("target, lines", ALLOWED)
-def test_a_request_is_signed_with_a_key_of_the_job(stage: AwsStage, target: str, lines: tuple[str, ...]) -> None:
+def test_a_request_is_signed_with_a_key_of_the_job(stage: AwsStage, target: str, lines: tuple[str, ...] | Sign) -> None:
     """The job's own token buys a key from STS; the request reaches S3 signed by it, with nothing of the job's."""
     job = stage.world.issuer.add_job()
     session = stage.open(job=job)
+    if callable(lines):
+        target, lines = by_placeholder(lines, derive_placeholders(session.secret), target)
 
     answer = stage.ask(session, S3, s3_request(target, *lines))
 
@@ -120,7 +139,7 @@ def test_a_request_is_signed_with_a_key_of_the_job(stage: AwsStage, target: str,
     key_id, key = list(stage.sts.verifier.keys.items())[-1]
     assert f"Credential={key_id}/".encode() in wire.values(b"authorization")[0]
     sent = wire.target + b"".join(value for _, value in wire.headers)
-    assert [text for text in (AWS_KEY, "AKIAJOBSOWN", OWN) if text.encode() in sent] == []
+    assert [text for text in ("JOBGATE", OWN) if text.encode() in sent] == []
     asked = stage.sts.asked[-1]
     assert (asked["Action"], asked["RoleArn"]) == ("AssumeRoleWithWebIdentity", ROLE)
     assert asked["RoleSessionName"] == f"{job.pipeline_slug}-{job.build_number}-{job.job_id}"[:64]
@@ -130,6 +149,39 @@ def test_a_request_is_signed_with_a_key_of_the_job(stage: AwsStage, target: str,
     assert (flow.effect, flow.reason, flow.connector, flow.status) == ("allow", "allowed", "aws", 200)
     assert flow.credential == minted["credential"] == fingerprint(key.secret)
     assert stage.leaks() == []
+
+
+NOT_ITS_OWN = [
+    pytest.param(Placeholders(mark="0", aws_secret=Secret("x")), "credential-misuse", id="no-placeholder"),
+    pytest.param(PUBLIC, "credential-misuse", id="the-public-one"),
+    pytest.param(derive_placeholders("another"), "credential-misuse", id="another-sessions"),
+    pytest.param(None, "signing-broken", id="its-own-key-with-another-secret"),
+]
+
+
+@pytest.mark.parametrize("sign", [sign_view, presign_view])
+@pytest.mark.parametrize("whose, reason", NOT_ITS_OWN)
+def test_a_signature_by_anything_but_the_sessions_placeholder(
+    stage: AwsStage, sign: Sign, whose: Placeholders | None, reason: str
+) -> None:
+    """It is refused before STS is asked, whether it stands in the head or in the query."""
+    session, before = stage.open(), len(stage.sts.seen)
+    own = whose or replace(derive_placeholders(session.secret), aws_secret=Secret("guessed"))
+    target, lines = by_placeholder(sign, own, "/plain/not-its-own")
+    answer = stage.ask(session, S3, s3_request(target, *lines))
+    assert stage.refused(answer, "/plain/not-its-own", reason).effect == "deny"
+    assert len(stage.sts.seen) == before
+
+
+def test_a_body_that_was_not_signed(stage: AwsStage) -> None:
+    """The head names another body's digest: the request is broken off before its end, and S3 never has it whole."""
+    session = stage.open()
+    own = derive_placeholders(session.secret)
+    target, lines = by_placeholder(sign_view, own, "/plain/other-body", b"another")
+    answer = stage.ask(session, S3, s3_request(target, *lines))
+    assert answer.reason == "signing-broken"
+    assert "releases/plain/other-body" not in stage.sts.stored
+    assert stage.world.ended(path="/plain/other-body").reason == "signing-broken"
 
 
 def test_one_key_serves_a_session_and_no_other(stage: AwsStage) -> None:
@@ -281,15 +333,13 @@ NOT_COVERED = [
     pytest.param("PUT", "/payroll/x", 403, "AccessDenied", id="another-bucket"),
     pytest.param("PUT", "/scoped/other", 403, "AccessDenied", id="another-key"),
     pytest.param("DELETE", "/scoped/covered", 403, "AccessDenied", id="delete-where-put-is-meant"),
-    pytest.param("PUT", "/plain/digest", 400, "XAmzContentSHA256Mismatch", id="another-body-than-declared"),
 ]
 
 
 @pytest.mark.parametrize("method, target, status, code", NOT_COVERED)
 def test_aws_enforces_the_rule_too(stage: AwsStage, method: str, target: str, status: int, code: str) -> None:
-    """What the session policy, or the digest in the signature, does not cover is refused by AWS; the record says so."""
-    lines = ("x-amz-content-sha256: " + "0" * 64,) if target == "/plain/digest" else (DIGEST,)
-    answer = stage.ask(stage.open(), S3, s3_request(target, *lines, method=method))
+    """What the session policy does not cover is refused by AWS; the record says so."""
+    answer = stage.ask(stage.open(), S3, s3_request(target, DIGEST, method=method))
     assert (answer.status, answer.denial) == (status, {})
     assert f"<Code>{code}</Code>".encode() in answer.body
     assert f"releases{target}" not in stage.sts.stored

@@ -16,6 +16,7 @@ from proxy.control.client import ControlAnswer, ControlClient, ControlError
 from proxy.control.kill_file import KillFile
 from proxy.control.routes import ControlParts, Routes
 from proxy.control.server import ControlLimits, ControlServer
+from proxy.engine.approvals import ApprovalBook, ApprovalDesk
 from proxy.engine.kills import KillDesk, KillParts, KillSwitch
 from proxy.engine.sessions import DeskParts, SessionDesk
 from proxy.model.authority import Authority
@@ -33,6 +34,10 @@ from tests.fakes.sidecar import wait_until
 from tests.fakes.trail import RecordingTrail
 
 OPERATOR = Secret("operator-token-of-the-test")
+
+
+async def no_documents() -> dict[str, dict[str, Any]]:
+    return {}
 
 
 class World:
@@ -72,6 +77,8 @@ class World:
                 desk=self.desk,
                 troubles=lambda: self.troubles,
                 metrics=lambda: b"jobgate_up 1\n",
+                documents=no_documents,
+                approvals=ApprovalDesk(book=ApprovalBook(), clock=SystemClock(), trail=self.trail),
                 certificate=lambda: b"-----BEGIN CERTIFICATE-----\n",
                 proxy=Authority("127.0.0.1", 8080),
                 kills=KillDesk(KillSwitch(), kill_parts),
@@ -197,6 +204,8 @@ async def test_an_issuer_that_is_down_is_503(world: World) -> None:
         ({"token": "a.b.c", "intents": [1]}, 400, "body-malformed"),
         ({"token": "a.b.c", "intents": []}, 400, "body-malformed"),
         ({"token": "a.b.c", "intents": ["nmp install *"]}, 400, "body-malformed"),
+        ({"token": "a.b.c", "agent_token": "two words"}, 400, "body-malformed"),
+        ({"token": "a.b.c", "agent_token": ["x"]}, 400, "body-malformed"),
         ({"token": "a.b.c", "tokens": ["x"] * 9}, 400, "body-malformed"),
         ({"token": "a.b.c", "extra": 1}, 400, "body-malformed"),
         ({"Token": "a.b.c"}, 400, "body-malformed"),

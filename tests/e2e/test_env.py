@@ -60,6 +60,23 @@ def test_sidecar_mode_prints_no_secret(world: World) -> None:
     assert "JOBGATE_SESSION_SECRET" not in printed
 
 
+def test_an_agents_token_is_handed_over(world: World) -> None:
+    """With --agent a placeholder takes its place and the agent API is no exception; without the variable, an error."""
+    token = world.token(world.issuer.add_job())
+    words = ("--open", "-", "--agent", "--format", "json")
+    done = run_env(world, *words, stdin=token, environment={"BUILDKITE_AGENT_ACCESS_TOKEN": "planted-agent-token"})
+    variables = json.loads(done.stdout)
+    assert variables["BUILDKITE_AGENT_ACCESS_TOKEN"] == variables["JOBGATE_PLACEHOLDER"]
+    assert "buildkite" not in variables["NO_PROXY"] + variables["no_proxy"]
+    assert "planted" not in done.stdout
+    opened = world.records("session.opened")[-1]
+    assert opened["audiences"] == ["buildkite-agent"]
+    assert (
+        "is not set"
+        in run_env(world, *words, stdin=token, code=2, environment={"BUILDKITE_AGENT_ACCESS_TOKEN": ""}).stderr
+    )
+
+
 def test_a_port_picked_at_start_cannot_be_printed(world: World) -> None:
     """It is said so, with what to do."""
     done = run_env(world, code=2, environment={"JOBGATE_LISTEN": "127.0.0.1:0"})
@@ -76,7 +93,7 @@ def test_a_session_is_opened_used_and_closed(world: World, tmp_path: Path) -> No
     assert secret in variables["HTTPS_PROXY"]
     assert {name for name, value in variables.items() if secret in value} <= {
         "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "YARN_HTTP_PROXY", "YARN_HTTPS_PROXY",
-        "JOBGATE_SESSION_SECRET",
+        "JOBGATE_SESSION_SECRET", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "IDENTITY_HEADER",
     }  # fmt: skip
     assert token not in opened.stdout + opened.stderr
     ask = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "https://origin.test/hello"]

@@ -105,6 +105,18 @@ def test_the_command_gets_the_jobs_environment_and_no_session_of_ours(stage: Wor
     assert not Path(seen["SSL_CERT_FILE"]).exists()
 
 
+def test_sdks_of_the_command_are_told_the_public_placeholders(stage: World) -> None:
+    """Without a proxy password whoever asks is the one job: by AWS's way and by Google's."""
+    script = (
+        'curl -s --noproxy "*" "$AWS_CONTAINER_CREDENTIALS_FULL_URI"; echo; '
+        'curl -s --noproxy "*" -H "Metadata-Flavor: Google" '
+        '"http://$GCE_METADATA_HOST/computeMetadata/v1/instance/service-accounts/default/token"'
+    )
+    aws, google = map(json.loads, run_exec(stage, "--", "sh", "-c", script, report="none").stdout.splitlines())
+    assert (aws["AccessKeyId"], aws["SecretAccessKey"]) == ("JOBGATEPLACEHOLDER00", "jobgate-placeholder")
+    assert google["access_token"] == "ya29.JOBGATEPLACEHOLDER00"
+
+
 @pytest.mark.parametrize(
     "words, code, said",
     [

@@ -248,6 +248,22 @@ def test_no_secret_is_in_a_log_or_a_process_list(stage: Stage) -> None:
     assert not any(token in after for token in agent.minted)
 
 
+def test_a_mediated_job_holds_a_placeholder_for_the_agents_token(stage: Stage) -> None:
+    """The token goes to the proxy with the session; the command has a placeholder, and no way round."""
+    agent = stage.agent("mediated", MEDIATE="true")
+    ended = stage.run(agent, "env")
+
+    assert ended.code == 0, ended.log
+    assert re.search(r"^BUILDKITE_AGENT_ACCESS_TOKEN=jobgate-JOBGATE[0-9A-F]{13}$", ended.log, re.MULTILINE)
+    assert re.search(r"^NO_PROXY=localhost,127.0.0.1,::1$", ended.log, re.MULTILINE)
+    opened = [record for record in stage.records() if record["kind"] == "session.opened"][-1]
+    assert opened["audiences"] == ["buildkite-agent"]
+    assert agent.token not in agent.raw_log + stage.log.read_text() + json.dumps(stage.records())
+    agent = stage.agent("unmediated", MEDIATE="true")
+    agent.token = "two words"
+    assert "is not a token" in stage.run(agent, "env").log
+
+
 def test_several_runs_of_the_hook_open_one_session(stage: Stage) -> None:
     """As agent hook and as plugin's in one job, `environment` opens one session."""
     agent = stage.agent("twice")

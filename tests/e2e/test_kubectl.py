@@ -89,7 +89,7 @@ def test_another_identity_is_refused(stage: tuple[World, ApiServer]) -> None:
     before = len(cluster.site.seen)
     assert "Forbidden" in kubectl(world.open(), "get pods --as=admin", code=1)
     assert len(cluster.site.seen) == before
-    assert "impersonate:users" in world.records("flow.decision")[-1]["also"][0]
+    assert "impersonate:users" in world.records("flow.decision")[-1]["also"][0]["action"]
 
 
 @pytest.mark.parametrize("command", ["exec shop-0 -- cat /etc/passwd", "port-forward shop-0 8080:80"])

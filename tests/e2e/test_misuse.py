@@ -54,3 +54,24 @@ def test_an_issued_credential_is_refused_from_any_job(world: World) -> None:
             assert "credential-misuse" in job.curl("-H", f"Authorization: {arrived}", f"https://{host}/hello")
             assert "credential-misuse" in job.curl("-u", f"x:{world.secret}", f"https://{host}/hello")
     assert len(world.origin.site.seen) == 1
+
+
+def test_a_placeholder_serves_its_own_job_at_its_own_places(world: World) -> None:
+    """Where a rule gives a credential it is swapped; elsewhere, and from another job, it is refused and counted."""
+    mine, theirs = world.open(), world.open()
+    own = mine.environment["JOBGATE_PLACEHOLDER"]
+    assert own != theirs.environment["JOBGATE_PLACEHOLDER"]
+    assert own in mine.environment["AWS_ACCESS_KEY_ID"].join(("jobgate-", ""))
+    shown = ("-o", "/dev/null", "-w", "%{http_code}")
+    assert mine.curl(*shown, "-u", f"job:{own}", "https://other.test/hello") == "200"
+    assert [seen.headers["authorization"] for seen in world.origin.site.seen] == [f"Bearer {world.secret}"]
+    said = mine.curl("-u", f"job:{own}", "https://origin.test/hello")
+    assert "credential-misuse" in said
+    assert "a placeholder at a host that it is not for" in said
+    for host in ("origin.test", "other.test"):
+        assert "credential-misuse" in theirs.curl("-u", f"job:{own}", f"https://{host}/hello")
+        assert "credential-misuse" in theirs.curl(f"https://{host}/hello?key={own}")
+    details = [each.get("detail") for each in world.records("flow.decision") if each["reason"] == "credential-misuse"]
+    assert details == ["a placeholder at a host that it is not for"] + ["a placeholder of another job"] * 4
+    assert b'jobgate_events_total{event="credential-misuse"} 5' in world.sidecar.api.call("GET", "/metrics").body
+    assert len(world.origin.site.seen) == 1

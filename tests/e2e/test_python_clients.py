@@ -1,7 +1,6 @@
 """Python's own clients through a real sidecar, configured by nothing but the exported environment."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
@@ -67,4 +66,8 @@ def test_the_exported_environment_is_complete(job: Job) -> None:
     ours = (job.world.sidecar.certs / "ca.pem").read_text()
     assert len(files) == 2
     assert all(ours.strip() in Path(file).read_text() for file in files)
-    assert json.dumps(job.environment).count(job.session.secret if job.session else "?") == 6
+    assert job.session is not None
+    secret = job.session.secret
+    proxies = {"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"}
+    endpoints = {"AWS_CONTAINER_AUTHORIZATION_TOKEN", "IDENTITY_HEADER"}
+    assert {name for name, value in job.environment.items() if secret in value} == proxies | endpoints

@@ -1,15 +1,13 @@
 """A real registry and real skopeo through a real sidecar: pull, push and delete, each by what it means."""
 
-import hashlib
 import json
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.fakes.images import make_image, until_it_listens
 from tests.fakes.sidecar import World, rule
 from tests.fakes.tools import RequireTool
 
@@ -40,7 +38,7 @@ def world(require_tool: RequireTool) -> Iterator[World]:
         [server, "serve", str(made.folder / "registry.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _until_it_listens(port)
+        until_it_listens(port)
         made.places[f"{HOST}:443"] = f"127.0.0.1:{port}"
         lines = [
             f"oci read {HOST}/**",
@@ -56,35 +54,6 @@ def world(require_tool: RequireTool) -> Iterator[World]:
     finally:
         running.terminate()
         running.wait(10)
-
-
-def _until_it_listens(port: int) -> None:
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the registry does not listen")
-
-
-def make_image(folder: Path, content: bytes) -> str:
-    """Write an OCI layout of one layer; return its manifest's digest."""
-
-    def blob(text: bytes) -> dict[str, object]:
-        name = hashlib.sha256(text).hexdigest()
-        (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-        (folder / "blobs" / "sha256" / name).write_bytes(text)
-        return {"digest": f"sha256:{name}", "size": len(text)}
-
-    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar", **blob(content)}
-    settings = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}}
-    config = {"mediaType": "application/vnd.oci.image.config.v1+json", **blob(json.dumps(settings).encode())}
-    kind = "application/vnd.oci.image.manifest.v1+json"
-    text = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]})
-    manifest = {"mediaType": kind, **blob(text.encode())}
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
-    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    return str(manifest["digest"])
 
 
 def meant(world: World) -> list[tuple[str, str, str]]:

@@ -98,6 +98,7 @@ class FakeAgent:
     plugin: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
     redacted: set[str] = field(default_factory=set)
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
     minted: list[str] = field(default_factory=list)
     raw_log: str = ""
 
@@ -194,7 +195,7 @@ class FakeAgent:
     @contextmanager
     def _apis(self) -> Iterator[dict[str, str]]:
         """Serve the agent's HTTP API (tokens) and the Job API (redactions) for as long as the job runs."""
-        agent_token, job_token = secrets.token_hex(16), secrets.token_hex(16)
+        job_token = secrets.token_hex(16)
         socket_path = self.folder / "job-api.sock"
         socket_path.unlink(missing_ok=True)
 
@@ -207,7 +208,7 @@ class FakeAgent:
             self.redacted.add(body["redact"])
             return {}
 
-        agent_api = ThreadingHTTPServer(("127.0.0.1", 0), _handler(f"Token {agent_token}", answer_token))
+        agent_api = ThreadingHTTPServer(("127.0.0.1", 0), _handler(f"Token {self.token}", answer_token))
         job_api = _UnixServer(str(socket_path), _handler(f"Bearer {job_token}", answer_redaction))
         threads = [threading.Thread(target=server.serve_forever, args=(0.05,)) for server in (agent_api, job_api)]
         for thread in threads:
@@ -215,7 +216,7 @@ class FakeAgent:
         try:
             yield {
                 "BUILDKITE_AGENT_ENDPOINT": f"http://127.0.0.1:{agent_api.server_address[1]}/v3",
-                "BUILDKITE_AGENT_ACCESS_TOKEN": agent_token,
+                "BUILDKITE_AGENT_ACCESS_TOKEN": self.token,
                 "BUILDKITE_AGENT_JOB_API_SOCKET": str(socket_path),
                 "BUILDKITE_AGENT_JOB_API_TOKEN": job_token,
             }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 _SKEW = timedelta(minutes=15)
 _S3_SENTINELS = {
@@ -20,6 +21,14 @@ _S3_SENTINELS = {
 }
 """Whose chunks are signed, if they are, is for S3 itself to check."""
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_PRESIGNED = {
+    b"X-Amz-Algorithm",
+    b"X-Amz-Credential",
+    b"X-Amz-Date",
+    b"X-Amz-Expires",
+    b"X-Amz-SignedHeaders",
+    b"X-Amz-Signature",
+}
 _AUTHENTICATION = {b"x-amz-signature", b"x-amz-credential", b"x-amz-algorithm", b"x-amz-security-token"}
 
 
@@ -109,6 +118,48 @@ class AwsVerifier:
         if not hmac.compare_digest(hmac.digest(secret, text, "sha256").hex().encode(), fields[b"Signature"]):
             raise RefusedError(403, "SignatureDoesNotMatch", request.decode("latin-1"))
         return Verified(key_id, key, region, service, fields[b"Signature"].decode())
+
+    def verify_presigned(self, wire: Wire, now: datetime, service: str) -> Verified:
+        """Return who signed a URL, in its query alone, for so many seconds as it says. Raises RefusedError."""
+        path, _, query = wire.target.partition(b"?")
+        pairs = [pair.partition(b"=") for pair in query.split(b"&")]
+        fields = {name: unquote_to_bytes(value) for name, _, value in pairs}
+        if len(fields) != len(pairs) or wire.values(b"authorization"):
+            raise RefusedError(400, "InvalidRequest", "signed twice, or a parameter is repeated")
+        if not fields.keys() >= _PRESIGNED or fields[b"X-Amz-Algorithm"] != b"AWS4-HMAC-SHA256":
+            raise RefusedError(403, "MissingAuthenticationToken", "not a pre-signed URL")
+        key_id, day, region, named, end = _scope(fields[b"X-Amz-Credential"])
+        key = self.keys.get(key_id)
+        if key is None:
+            raise RefusedError(403, "InvalidClientTokenId", key_id)
+        if fields.get(b"X-Amz-Security-Token", b"").decode() != (key.token or ""):
+            raise RefusedError(403, "InvalidClientTokenId", "the session token is missing or another key's")
+        at = datetime.strptime(fields[b"X-Amz-Date"].decode(), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        ends = at + timedelta(seconds=int(fields[b"X-Amz-Expires"]))
+        if not at - _SKEW <= now < ends or (key.expires_at is not None and now >= key.expires_at):
+            raise RefusedError(403, "ExpiredToken", "too early, too late, or the key has expired")
+        if (named, end, at.strftime("%Y%m%d")) != (service, "aws4_request", day):
+            raise RefusedError(403, "SignatureDoesNotMatch", "the scope is not the request's")
+        signed = _signed_names(wire, fields[b"X-Amz-SignedHeaders"])
+        request = b"\n".join(
+            [
+                wire.method,
+                _canonical_path(path, service),
+                _canonical_query(b"&".join(b"".join(pair) for pair in pairs if pair[0] != b"X-Amz-Signature")),
+                b"".join(name + b":" + _canonical_value(wire, name) + b"\n" for name in signed),
+                b";".join(signed),
+                hashlib.sha256(wire.body).hexdigest().encode(),
+            ]
+        )
+        scope = f"{day}/{region}/{service}/{end}".encode()
+        stamp = fields[b"X-Amz-Date"]
+        text = b"\n".join([b"AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(request).hexdigest().encode()])
+        secret = b"AWS4" + key.secret.encode()
+        for part in (day, region, service, end):
+            secret = hmac.digest(secret, part.encode(), "sha256")
+        if not hmac.compare_digest(hmac.digest(secret, text, "sha256").hex().encode(), fields[b"X-Amz-Signature"]):
+            raise RefusedError(403, "SignatureDoesNotMatch", request.decode("latin-1"))
+        return Verified(key_id, key, region, service, fields[b"X-Amz-Signature"].decode())
 
 
 def check_policy(key: IssuedKey, action: str, resource: str) -> None:

@@ -38,6 +38,7 @@ class FakeEngine:
         self.faults: dict[str, Any] = {}
         self.edits: Edits = NO_EDITS
         self.grant: Grant | None = None
+        self.passes_cookies = False
         self.needs_digest = False
         self.wanted: BodyWanted | None = None
         self.is_insatiable = False
@@ -90,7 +91,13 @@ class FakeEngine:
             flow_id=flow,
             session=session,
             view=view,
-            decision=Decision(effect=Effect.ALLOW, reason=Reason.ALLOWED, rule_ids=("allow",), revision="r"),
+            decision=Decision(
+                effect=Effect.ALLOW,
+                reason=Reason.ALLOWED,
+                rule_ids=("allow",),
+                revision="r",
+                passes_cookies=self.passes_cookies,
+            ),
             grant=self.grant,
             stripped=frozenset(),
             plan=Plan(needs_digest=self.needs_digest),

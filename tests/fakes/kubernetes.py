@@ -122,24 +122,24 @@ class ApiServer:
     site: Site = field(init=False)
 
     def __post_init__(self) -> None:
-        self.site = Site(_ApiExchange, self.tls)
+        self.site = Site(ApiExchange, self.tls)
         self.site.cluster = self  # type: ignore[attr-defined]
 
 
-class _ApiExchange(Exchange):
+class ApiExchange(Exchange):
     def answer(self) -> None:
         cluster: ApiServer = self.server.cluster  # type: ignore[attr-defined]
         body = self.read_body()
         path, _, query = self.path.partition("?")
         if cluster.bearer is not None and self.headers["authorization"] != f"Bearer {cluster.bearer}":
-            self._fail(401, "Unauthorized")
+            self.fail(401, "Unauthorized")
             return
         found = discover(path)
         if found is not None:
             self.reply_json(200, found)
             return
         if path.startswith("/openapi"):
-            self._fail(404, "NotFound")
+            self.fail(404, "NotFound")
             return
         headers = {name: self.headers[name] for name in _KEPT if name in self.headers}
         asked = {
@@ -156,7 +156,7 @@ class _ApiExchange(Exchange):
         """Answer about the one object or list of a path; what is created or changed is given back as it is."""
         last = "/".join(words[-2:])
         if words[-1] in {"exec", "attach", "portforward"}:
-            self._fail(400, "BadRequest")
+            self.fail(400, "BadRequest")
         elif words[-1] == "log":
             self.reply(200, b"a line\n", {"Content-Type": "text/plain"})
         elif words[-1] in _SPECIAL:
@@ -171,9 +171,9 @@ class _ApiExchange(Exchange):
         elif self.command == "POST":
             self.reply_json(201, json.loads(body) if body.startswith(b"{") else _created(words))
         else:
-            self._fail(404, "NotFound")
+            self.fail(404, "NotFound")
 
-    def _fail(self, code: int, reason: str) -> None:
+    def fail(self, code: int, reason: str) -> None:
         self.reply_json(
             code,
             {

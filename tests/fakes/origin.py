@@ -57,6 +57,8 @@ class _OriginExchange(Exchange):
         elif first == "redirect":
             self.read_body()
             self.reply(302, b"", {"Location": parse_qs(place.query)["to"][0]})
+        elif first == "forbidden":
+            self._forbid()
         elif first == "slow":
             self._slow(origin)
         elif first == "hello":
@@ -73,6 +75,14 @@ class _OriginExchange(Exchange):
             200,
             {"method": self.command, "target": self.path, "headers": fields, "body": body.decode("latin-1")[:4096]},
         )
+
+    def _forbid(self) -> None:
+        """Refuse as AWS does, with the caller's own credential where a scope and a resource would stand."""
+        self.read_body()
+        sent = self.headers.get("authorization", "").removeprefix("Bearer ")
+        said = f"User: ci is not authorized to perform: s3:GetObject on resource: arn:aws:s3:::b/{sent}"
+        fields = {"WWW-Authenticate": f'Bearer error="insufficient_scope",scope="{sent}"'}
+        self.reply(403, f"<Code>AccessDenied</Code><Message>{said}</Message>".encode(), fields)
 
     def _digest(self, origin: Origin, path: str) -> None:
         digest, length = hashlib.sha256(), 0

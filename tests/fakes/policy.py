@@ -36,6 +36,8 @@ class RoleScope(BaseModel):
     actions: tuple[str, ...] = ()
     intents: tuple[str, ...] = ()
     policy: list[Statement] | None = None
+    subject: str = "job"
+    rule: str | None = None
 
 
 class TokenScope(BaseModel):

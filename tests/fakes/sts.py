@@ -113,6 +113,16 @@ class StrictSts:
             )
             return refused.status, text.encode()
 
+    def identify(self, wire: Wire, host: str) -> str:
+        """Return the ARN of whoever signed the URL of a GetCallerIdentity. Raises RefusedError."""
+        signer = self.verifier.verify_presigned(wire, self.clock.now(), "sts")
+        if signer.region != host.split(".")[1]:
+            raise RefusedError(403, "SignatureDoesNotMatch", "signed for another region")
+        form = dict(parse_qsl(wire.target.partition(b"?")[2].decode()))
+        if (form.get("Action"), form.get("Version")) != ("GetCallerIdentity", "2011-06-15"):
+            raise RefusedError(400, "InvalidAction", str(form.get("Action")))
+        return signer.key.principal
+
     def _sts(self, wire: Wire, host: str) -> str:
         if wire.method != b"POST" or wire.target != b"/":
             raise RefusedError(404, "InvalidAction", "POST /")

@@ -247,6 +247,9 @@ async def test_cookies_made_with_our_credential_stay_here(stage: Stage) -> None:
     client.send(plain())
 
     assert b"set-cookie" not in (await client.reply())[1]
+    stage.engine.passes_cookies = True  # a rule says otherwise
+    client.send(plain())
+    assert b"set-cookie: s=1" in (await client.reply())[1]
 
 
 SMUGGLED = [

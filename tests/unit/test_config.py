@@ -135,6 +135,7 @@ ENVIRONMENT_VALUES: dict[str, tuple[str, str, object]] = {
     "JOBGATE_LISTEN": ("127.0.0.1:1", "listen", Authority("127.0.0.1", 1)),
     "JOBGATE_CONTROL": ("c.sock", "control", "c.sock"),
     "JOBGATE_RULES": ("a:b", "rules", (Path("a"), Path("b"))),
+    "JOBGATE_MODE": ("observe", "mode", "observe"),
     "JOBGATE_CERTS": ("c", "certs", Path("c")),
     "JOBGATE_AUDIT": ("t", "audit.directory", Path("t")),
 }
@@ -159,9 +160,9 @@ def test_variables_win_over_the_file_and_arguments_over_variables(tmp_path: Path
     found = load(tmp_path, in_file, {variable: written})
     assert value_of(found, path) == expected
     assert found.audit.stdout
-    argument: object = ["z"] if path == "rules" else "127.0.0.1:7" if path == "listen" else "z"
+    argument: object = {"rules": ["z"], "listen": "127.0.0.1:7", "mode": "enforce"}.get(path, "z")
     final = value_of(load(tmp_path, in_file, {variable: written}, {path: argument}), path)
-    assert str(final) in {"127.0.0.1:7", "z", str((Path("z"),))}
+    assert str(final) in {"127.0.0.1:7", "enforce", "z", str((Path("z"),))}
     assert value_of(load(tmp_path, in_file, {variable: written}, {path: None}), path) == expected
 
 

@@ -5,7 +5,7 @@ import re
 import ssl
 import sys
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -17,20 +17,24 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import ValidationError
 
-from proxy.connectors.aws import AwsConnector, AwsScope, session_name, session_policy, tag_value
+from proxy.connectors.aws import AwsConnector, AwsScope, session_policy
+from proxy.connectors.aws_roles import session_name, tag_value
 from proxy.connectors.parts import ConnectorParts
 from proxy.demo.tls import StageRoot
 from proxy.intents.fallback import decode as read
 from proxy.model.authority import Authority
-from proxy.model.errors import CredentialError
+from proxy.model.errors import CredentialError, ProtocolError
 from proxy.model.grant import Credential, Edits, Grant, HeldToken, MintRequest, Secret
 from proxy.model.intent import RequestView
+from proxy.model.placeholder import PUBLIC, derive_placeholders
 from proxy.model.reason import Reason
 from proxy.outbound import Outbound
+from tests.fakes.aws_client import presign_view, sign_view
 from tests.fakes.aws_verifier import IssuedKey, Wire
 from tests.fakes.clock import FixedClock
 from tests.fakes.sts import Role, StrictSts
 
+AWS_KEY = PUBLIC.aws_key
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 ISSUER = "https://agent.buildkite.test"
 ROLE = "arn:aws:iam::123456789012:role/release"
@@ -137,8 +141,12 @@ def view(
 
 
 def signature(region: str = "eu-west-1", service: str = "s3") -> str:
-    credential = f"AKIAJOB/20300101/{region}/{service}/aws4_request"
+    credential = f"{AWS_KEY}/20300101/{region}/{service}/aws4_request"
     return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
+
+
+def signed(asked: RequestView, region: str = "eu-west-1", service: str = "s3", body: bytes = b"") -> RequestView:
+    return sign_view(asked, NOW, region=region, service=service, body=body)
 
 
 async def test_the_jobs_token_becomes_a_roles_keys(setting: Setting) -> None:
@@ -156,7 +164,8 @@ async def test_the_jobs_token_becomes_a_roles_keys(setting: Setting) -> None:
     assert credential.expires_at == NOW + timedelta(hours=1)
     assert dict(credential.facts) == {"access_key": "ASIA0000000000000001", "role": ROLE, "source": "web-identity"}
     assert credential.secrets["secret_key"].reveal() not in f"{credential!r}"
-    job = view(method="PUT", authorization=signature(), x_amz_date="20300101T000000Z", x_amz_security_token="job's own")
+    keys = (AWS_KEY, PUBLIC.aws_secret.reveal(), "job's own")
+    job = sign_view(replace(view(method="PUT"), body_length=4), NOW, keys=keys, body=b"body")
     assert setting.send(credential, job, b"body") == (200, b"")
     assert setting.sts.stored == {"releases/key": b"body"}
     assert setting.send(credential, view()) == (200, b"body")
@@ -448,12 +457,12 @@ def test_s3_express_is_refused_by_name() -> None:
     [
         (view(), {}, "eu-west-1", "s3"),
         (view(), ANY, "eu-west-1", "s3"),
-        (view(authorization=signature()), {}, "eu-west-1", "s3"),
+        (signed(view()), {}, "eu-west-1", "s3"),
         (view("s3.amazonaws.com"), {}, "eu-west-1", "s3"),
-        (view("s3.amazonaws.com", authorization=signature("us-west-2")), ANY, "us-west-2", "s3"),
+        (signed(view("s3.amazonaws.com"), "us-west-2"), ANY, "us-west-2", "s3"),
         (view(PRIVATE), {"service": "s3"}, "eu-west-1", "s3"),
         (view("sts.eu-west-1.amazonaws.com"), {"actions": ["sts:GetCallerIdentity"]}, "eu-west-1", "sts"),
-        (view("api.ecr.eu-west-1.amazonaws.com", authorization=signature(service="ecr")), {}, "eu-west-1", "ecr"),
+        (signed(view("api.ecr.eu-west-1.amazonaws.com"), service="ecr"), {}, "eu-west-1", "ecr"),
     ],
 )
 def test_what_is_signed_for(asked: RequestView, given: dict[str, Any], region: str, service: str) -> None:
@@ -466,16 +475,12 @@ def test_what_is_signed_for(asked: RequestView, given: dict[str, Any], region: s
 
 def test_the_clients_own_signing_goes() -> None:
     """Its fields are removed, its pre-signed query too, and the secrets are watched for in the answer."""
-    query = (
-        "partNumber=2&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=J%2F20300101%2Feu-west-1%2Fs3%2Faws4_request&"
-        "X-Amz-Date=x&X-Amz-Expires=9&X-Amz-SignedHeaders=host&X-Amz-Signature=s"
-    )
-    edits = connector().apply(view(query=query), scope(), CREDENTIAL, None)
+    edits = connector().apply(presign_view(view(query="partNumber=2"), NOW), scope(), CREDENTIAL, None)
     assert edits.query == "partNumber=2"
     assert edits.remove == {"authorization", "date", "x-amz-date", "x-amz-security-token"}
     assert [each.reveal() for each in edits.watch] == ["planted/secret", "planted/token"]
     assert "planted" not in repr(edits)
-    assert connector().apply(view(query=query.partition("&")[2]), scope(), CREDENTIAL, None).query == ""
+    assert connector().apply(presign_view(view(), NOW), scope(), CREDENTIAL, None).query == ""
     assert connector().apply(view(query="a=b"), scope(), CREDENTIAL, None).query is None
 
 
@@ -576,3 +581,118 @@ def test_the_session_policy(given: dict[str, Any], expected: tuple[list[str], An
     statement = json.loads(text)["Statement"][0]
     assert (statement["Action"], statement["Resource"]) == expected
     assert ": " not in text
+
+
+FOREIGN = ("AKIAJOBSOWN", "x", None)
+MINE = derive_placeholders("a-password")
+POST = RequestView(
+    method="POST",
+    scheme="https",
+    authority=Authority("sqs.eu-west-1.amazonaws.com", 443),
+    path="/",
+    query="b=2&a=1",
+    headers=(("content-type", "application/x-www-form-urlencoded"),),
+    body_length=5,
+)
+
+
+def refusal(asked: RequestView, digest: str | None = None) -> tuple[Reason, str]:
+    """Why a request is not served, by `plan`, or by `apply` where it waits for the body's digest."""
+    try:
+        connector().plan(asked, read(asked), scope())
+        connector().apply(asked, scope(), CREDENTIAL, digest)
+    except CredentialError as error:
+        return error.reason, str(error)
+    raise AssertionError("it was served")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        sign_view(view(), NOW, keys=FOREIGN),
+        presign_view(view(), NOW, keys=FOREIGN),
+        sign_view(POST, NOW, service="sqs", keys=FOREIGN),
+    ],
+)
+def test_a_key_that_is_no_placeholder_signs_nothing(asked: RequestView) -> None:
+    """A static key of the job's own is a finding, not something to be quietly replaced."""
+    reason, said = refusal(asked, "0" * 64)
+    assert (reason, said) == (Reason.CREDENTIAL_MISUSE, "signed with a key that is not this job's placeholder")
+
+
+@pytest.mark.parametrize("change", [{"path": "/other"}, {"method": "DELETE"}, {"query": "acl"}])
+@pytest.mark.parametrize("make", [sign_view, presign_view])
+def test_what_was_signed_is_what_is_sent(make: Callable[..., RequestView], change: dict[str, Any]) -> None:
+    """A request changed after it was signed is refused, wherever the signature stands."""
+    made = make(view(query="versionId=1"), NOW)
+    if "query" in change:
+        change = {"query": (made.query or "").replace("versionId=1", "versionId=2")}
+    assert refusal(replace(made, **change))[0] is Reason.SIGNING_BROKEN
+
+
+def test_a_body_under_a_signature_is_held_to_it() -> None:
+    """Where the head names no digest the body's own must fit; where it names one the body is checked as it passes."""
+    asked = sign_view(POST, NOW, service="sqs", body=b"right")
+    edits = connector().apply(asked, scope(), CREDENTIAL, sha256(b"right").hexdigest())
+    assert edits.rewriter is None
+    assert refusal(asked, sha256(b"wrong").hexdigest())[0] is Reason.SIGNING_BROKEN
+    put = sign_view(replace(view(method="PUT"), body_length=5), NOW, body=b"right")
+    made = connector().apply(put, scope(), CREDENTIAL, None).rewriter
+    assert made is not None
+    assert (made().feed(b"ri"), made().feed_last(b"right")) == (b"ri", b"right")
+    for pieces in ((b"wr", b"ong"), (b"righ",)):
+        checked = made()
+        for piece in pieces:
+            assert checked.feed(piece) == piece
+        with pytest.raises(ProtocolError) as caught:
+            checked.finish()
+        assert caught.value.reason is Reason.SIGNING_BROKEN
+
+
+def test_the_signature_of_an_open_session_is_verified_with_its_own_secret() -> None:
+    """Each session signs with its own placeholder; when it is not open, with none."""
+    parts = ConnectorParts(
+        caller=Outbound(ssl.create_default_context()),
+        clock=FixedClock(NOW),
+        find_secret={MINE.aws_key: MINE.aws_secret}.get,
+    )
+    mine = AwsConnector(parts)
+    keys = (MINE.aws_key, MINE.aws_secret.reveal(), None)
+    assert not mine.plan(sign_view(view(), NOW, keys=keys), read(view()), scope()).needs_digest
+    for wrong in ((MINE.aws_key, "x", None), (AWS_KEY, PUBLIC.aws_secret.reveal(), None)):
+        with pytest.raises(CredentialError):
+            mine.plan(sign_view(view(), NOW, keys=wrong), read(view()), scope())
+
+
+@pytest.mark.parametrize("later", [-900, 0, 899])
+def test_a_pre_signed_url_is_good_as_long_as_it_says(later: int) -> None:
+    """From a quarter of an hour before it was made, for clocks that differ."""
+    made = presign_view(view(), NOW - timedelta(seconds=later))
+    assert connector().apply(made, scope(), CREDENTIAL, None).query == ""
+
+
+@pytest.mark.parametrize("later", [-901, 900])
+def test_a_pre_signed_url_does_not_live_longer_than_it_says(later: int) -> None:
+    """Signing it again does not renew it."""
+    made = presign_view(view(), NOW - timedelta(seconds=later))
+    assert refusal(made)[1] == "the pre-signed URL has expired, or is not good yet"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Expires=900": "Expires=0"},
+        {"Expires=900": "Expires=604801"},
+        {"Expires=900": "Expires=x"},
+        {"Date=20300101T": "Date=20301301T", "20300101%2F": "20301301%2F"},
+        {"Date=20300101T": "Date=x"},
+    ],
+)
+def test_a_pre_signed_url_that_says_no_time_is_refused(changes: dict[str, str]) -> None:
+    """Zero, more than a week, no number, no day."""
+    made = presign_view(view(), NOW)
+    query = made.query or ""
+    for old, new in changes.items():
+        assert old in query
+        query = query.replace(old, new)
+    assert refusal(replace(made, query=query))[0] is Reason.SIGNING_BROKEN

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from proxy.connectors.ecr import EcrRole
+from proxy.connectors.kubernetes import EksToken, ServiceAccountToken
+from proxy.connectors.oauth_calls import ClientAuth
+from proxy.connectors.oci import Login
 from proxy.connectors.parts import ConnectorParts, ScopeModel
 from proxy.connectors.registry import (
     CONNECTORS,
@@ -18,7 +22,6 @@ from proxy.connectors.registry import (
     known_connectors,
 )
 from proxy.connectors.secret_sources import AwsParameter, AwsSecret, SecretSource
-from proxy.connectors.token_exchange import ClientAuth
 from proxy.connectors.vault import VaultSecret
 from proxy.model.errors import ConfigError
 from proxy.outbound import Outbound
@@ -28,13 +31,17 @@ from proxy.sources.yaml import load_yaml
 from proxy.system import SystemClock
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "connectors.md").read_text()
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```yaml\n(rules:\n.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 MODELS: tuple[type[BaseModel], ...] = (
     *connector_scopes().values(),
     SecretSource,
     AwsSecret,
     AwsParameter,
     ClientAuth,
+    EcrRole,
+    EksToken,
+    Login,
+    ServiceAccountToken,
     VaultSecret,
 )
 
@@ -44,7 +51,8 @@ def test_each_connector_is_built_under_its_own_name() -> None:
     built = build_connectors(ConnectorParts(caller=Outbound(ssl.create_default_context()), clock=SystemClock()))
     assert {name: type(connector) for name, connector in built.items()} == {kind.name: kind for kind in CONNECTORS}
     assert connector_scopes() == {kind.name: kind.Scope for kind in CONNECTORS}
-    assert list(built) == ["aws", "github-app", "token-exchange", "vault", "header"]
+    assert list(built) == [kind.name for kind in CONNECTORS]
+    assert len(built) == 15
 
 
 class Fit:
@@ -105,10 +113,10 @@ def test_what_is_no_connector_keeps_jobgate_from_starting(name: str, what: str, 
     assert str(caught.value).startswith(f"connector {name} of an unknown package ({__name__}:{what}): ")
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(12))
 def test_every_example_of_the_page_loads(number: int) -> None:
     """With the real connectors' schemas, and without a finding."""
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 12
     parsed = parse_rules(load_yaml(BLOCKS[number], "connectors.md").value, "connectors.md", connector_scopes())
     assert parsed.faults == ()
     assert [finding for finding in lint(parsed.rules) if finding.severity == "error"] == []

@@ -16,11 +16,9 @@ from proxy.connectors.sigv4 import (
     EMPTY_DIGEST,
     UNSIGNED,
     UNSIGNED_TRAILER,
-    Inbound,
     Keys,
     Scope,
     payload_mode,
-    read_inbound,
     sign,
     strip_presigned,
 )
@@ -37,7 +35,6 @@ KEY, SECRET, TOKEN = "ASIAEXAMPLE", "planted/secret+key", "planted/session+token
 KEYS = Keys(KEY, Secret(SECRET), Secret(TOKEN))
 HOST = "releases.s3.eu-west-1.amazonaws.com"
 HEX = hashlib.sha256(b"x").hexdigest()
-SIGNED = f"AWS4-HMAC-SHA256 Credential=JOB/20300101/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature={HEX}"
 
 
 def view(
@@ -260,71 +257,6 @@ PRESIGNED = (
     "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=JOB%2F20300101%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Date="
     f"{STAMP}&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Security-Token=t&X-Amz-Signature={HEX}"
 )
-
-
-@pytest.mark.parametrize(
-    "query, authorization, expected",
-    [
-        (None, None, None),
-        ("a=b", None, None),
-        (None, "Bearer x", None),
-        (None, SIGNED, Inbound("eu-west-1", "s3", presigned=False)),
-        (None, SIGNED.replace(", ", ","), Inbound("eu-west-1", "s3", presigned=False)),
-        (PRESIGNED, None, Inbound("eu-west-1", "s3", presigned=True)),
-        (PRESIGNED.replace("X-Amz-Algorithm", "x-amz-algorithm"), None, Inbound("eu-west-1", "s3", presigned=True)),
-        (PRESIGNED.replace("X-Amz-Algorithm", "X-Amz%2DAlgorithm"), None, Inbound("eu-west-1", "s3", presigned=True)),
-    ],
-)
-def test_the_clients_signature_is_read(query: str | None, authorization: str | None, expected: Inbound | None) -> None:
-    """Region and service come from the header or the pre-signed query; no signature is None."""
-    headers = {} if authorization is None else {"authorization": authorization}
-    assert read_inbound(view(query=query, **headers)) == expected
-
-
-@pytest.mark.parametrize(
-    "query, authorization, said",
-    [
-        (None, "AWS JOB:signature", "only AWS4-HMAC-SHA256"),
-        (None, SIGNED.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), "SigV4a"),
-        (None, SIGNED.replace("AWS4-HMAC-SHA256", "AWS5-HMAC"), "only AWS4-HMAC-SHA256"),
-        (None, SIGNED.replace("eu-west-1", "*"), "credential scope"),
-        (None, SIGNED.replace("/aws4_request", ""), "credential scope"),
-        (None, SIGNED.replace("20300101", "2030"), "credential scope"),
-        (None, SIGNED.replace("JOB/", "JOB/x/"), "credential scope"),
-        (None, SIGNED + ", Signature=x", "not a well-formed"),
-        (None, SIGNED.partition(", Signature")[0], "not a well-formed"),
-        (None, SIGNED + ", Extra=x", "not a well-formed"),
-        (None, "AWS4-HMAC-SHA256", "not a well-formed"),
-        (PRESIGNED, SIGNED, "more than once"),
-        (PRESIGNED, "Bearer x", "more than once"),
-        ("X-Amz-Security-Token=t", SIGNED, "more than once"),
-        (PRESIGNED + "&x-amz-credential=other", None, "more than once"),
-        ("X-Amz-Security-Token=t", None, "pre-signed"),
-        (PRESIGNED.rpartition("&")[0], None, "pre-signed"),
-        (PRESIGNED.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), None, "pre-signed"),
-        (PRESIGNED.replace("eu-west-1", "%2A"), None, "credential scope"),
-        ("AWSAccessKeyId=x&Signature=y&Expires=1", None, "Signature Version 2"),
-    ],
-)
-def test_a_signature_that_cannot_be_made_again_is_named(
-    query: str | None, authorization: str | None, said: str
-) -> None:
-    """Old, asymmetric, doubled, partial and malformed signatures are refused, each in its own words."""
-    headers = {} if authorization is None else {"authorization": authorization}
-    with pytest.raises(CredentialError) as caught:
-        read_inbound(view(query=query, **headers))
-    assert said in str(caught.value)
-    assert caught.value.reason is Reason.SIGNING_UNSUPPORTED
-
-
-def test_two_authorization_fields_are_refused() -> None:
-    """Which of them counts is not guessed."""
-    fields = (("authorization", SIGNED), ("authorization", SIGNED))
-    made = RequestView(
-        method="GET", scheme="https", authority=Authority(HOST, 443), path="/", query=None, headers=fields
-    )
-    with pytest.raises(CredentialError, match="more than once"):
-        read_inbound(made)
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,18 @@
-"""Leads are kept for one session, for a time, and read from whole answers only."""
+"""Leads are kept for one session, for a time."""
 
-import gzip
-import json
-import zlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from proxy.engine.leads import LeadBook, LeadReader, led_by
+from proxy.engine.leads import LeadBook, led_by
 from proxy.intents.git_lfs import describe
-from proxy.intents.leads import ANSWER_LIMIT, Lead
+from proxy.intents.leads import Lead
 from proxy.model.authority import Authority
 from proxy.model.intent import EffectClass, RequestView
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 OID = "d" * 64
 BATCH = describe("lfs.download", "git.test/app", EffectClass.READ, {"objects": OID, "object_count": "1"})
-ANSWER = json.dumps({"objects": [{"oid": OID, "actions": {"download": {"href": "https://store.test/o?s=1"}}}]}).encode()
 
 
 def lead(target: str = "/o?s=1", seconds: int | None = None) -> Lead:
@@ -69,47 +65,6 @@ def test_the_newest_leads_are_kept() -> None:
     assert book.find("s", view("/0/0", None), NOW) is None
     assert book.find("s", view("/1/0", None), NOW) is not None
     assert book.find("s", view("/2/2999", None), NOW) is not None
-
-
-def collected(pieces: list[bytes], coding: str | None) -> list[Lead]:
-    found: list[Lead] = []
-    reader = LeadReader(BATCH, coding, found.extend)
-    for piece in pieces:
-        reader.feed(piece)
-    reader.finish()
-    return found
-
-
-@pytest.mark.parametrize(
-    "body, coding",
-    [
-        (ANSWER, None),
-        (ANSWER, "identity"),
-        (gzip.compress(ANSWER), "gzip"),
-        (gzip.compress(ANSWER), " X-GZIP "),
-        (zlib.compress(ANSWER), "deflate"),
-    ],
-)
-def test_an_answer_is_read_however_it_comes(body: bytes, coding: str | None) -> None:
-    """In one piece or byte by byte, plain or compressed."""
-    assert len(collected([body], coding)) == 2
-    assert len(collected([bytes([each]) for each in body], coding)) == 2
-
-
-@pytest.mark.parametrize(
-    "body, coding",
-    [
-        (ANSWER, "br"),
-        (ANSWER, "gzip, gzip"),
-        (ANSWER, "gzip"),
-        (gzip.compress(ANSWER)[:-1], "gzip"),
-        (b" " * ANSWER_LIMIT + ANSWER, None),
-        (gzip.compress(b" " * (ANSWER_LIMIT + 1) + ANSWER), "gzip"),
-    ],
-)
-def test_what_cannot_be_read_leads_nowhere(body: bytes, coding: str | None) -> None:
-    """Unknown or false codings, cut streams, and answers beyond the limit, compressed ones too."""
-    assert collected([body, b"", b""], coding) == []
 
 
 def test_a_lead_names_its_exchange() -> None:

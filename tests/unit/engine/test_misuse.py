@@ -5,9 +5,10 @@ from hashlib import sha256
 
 import pytest
 
-from proxy.engine.misuse import find_real_credential, sent_fingerprints
+from proxy.engine.misuse import find_real_credential, is_another_jobs, is_astray, read_sent, sent_fingerprints
 from proxy.model.authority import Authority
 from proxy.model.intent import Headers, RequestView
+from proxy.model.placeholder import PUBLIC, derive_placeholders
 
 LETTERS = "Ab0" * 40
 REAL = {
@@ -34,12 +35,18 @@ def view(headers: Headers = (), query: str | None = None) -> RequestView:
     )
 
 
+def sent(value: str, query: str | None = None) -> tuple[str, ...]:
+    return read_sent(view((("authorization", value),), query), ["authorization"])
+
+
 @pytest.mark.parametrize("kind", REAL)
 @pytest.mark.parametrize("form", ["{}", "Bearer {}", "token {}", "Token token={}", "AWS4-HMAC-SHA256 Credential={}/x"])
 def test_real_credentials_are_known_behind_any_scheme(kind: str, form: str) -> None:
     """Whole, behind a scheme, inside a list of parameters."""
-    assert find_real_credential(view((("authorization", form.format(REAL[kind])),)), ["authorization"]) == kind
-    assert find_real_credential(view(query=f"a=b&key={REAL[kind]}&c"), []) == kind
+    assert (
+        find_real_credential(read_sent(view((("authorization", form.format(REAL[kind])),)), ["authorization"])) == kind
+    )
+    assert find_real_credential(read_sent(view(query=f"a=b&key={REAL[kind]}&c"), [])) == kind
 
 
 @pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
@@ -49,7 +56,7 @@ def test_real_credentials_are_known_inside_basic(encode: object) -> None:
     for pair in (f"x:{REAL['github_token']}", f"{REAL['npm_token']}:", f"__token__:{REAL['pypi_token']}"):
         text = encode(pair.encode()).decode()
         for value in (f"Basic {text}", f"basic  {text.rstrip('=')}"):
-            assert find_real_credential(view((("authorization", value),)), ["authorization"]) is not None
+            assert find_real_credential(read_sent(view((("authorization", value),)), ["authorization"])) is not None
 
 
 @pytest.mark.parametrize(
@@ -72,12 +79,12 @@ def test_real_credentials_are_known_inside_basic(encode: object) -> None:
 )
 def test_a_placeholder_is_no_real_credential(value: str) -> None:
     """What has no vendor's form is removed, not refused."""
-    assert find_real_credential(view((("authorization", value),), "page=1"), ["authorization"]) is None
+    assert find_real_credential(read_sent(view((("authorization", value),), "page=1"), ["authorization"])) is None
 
 
 def test_only_credential_fields_are_looked_at() -> None:
     """A token in a field that is forwarded as it is has another rule; nothing is read twice."""
-    assert find_real_credential(view((("x-note", REAL["npm_token"]),)), ["authorization"]) is None
+    assert find_real_credential(read_sent(view((("x-note", REAL["npm_token"]),)), ["authorization"])) is None
 
 
 def test_what_was_sent_is_known_by_its_fingerprint() -> None:
@@ -86,9 +93,61 @@ def test_what_was_sent_is_known_by_its_fingerprint() -> None:
     def named(text: str) -> str:
         return sha256(text.encode()).hexdigest()[:16]
 
-    bearer = sent_fingerprints(view((("authorization", "Bearer secret-1"), ("x-other", "y"))), ["authorization"])
+    bearer = sent_fingerprints(
+        read_sent(view((("authorization", "Bearer secret-1"), ("x-other", "y"))), ["authorization"])
+    )
     assert named("secret-1") in bearer
     assert named("y") not in bearer
     basic = "Basic " + b64encode(b"user:secret-2").decode()
-    assert named("secret-2") in sent_fingerprints(view((("authorization", basic),)), ["authorization"])
-    assert named("secret-3") in sent_fingerprints(view((("x-api-key", "secret-3"),)), ["x-api-key"])
+    assert named("secret-2") in sent_fingerprints(read_sent(view((("authorization", basic),)), ["authorization"]))
+    assert named("secret-3") in sent_fingerprints(read_sent(view((("x-api-key", "secret-3"),)), ["x-api-key"]))
+
+
+MINE = derive_placeholders("my-password")
+THEIRS = derive_placeholders("their-password")
+
+
+@pytest.mark.parametrize("form", [("", 0), ("ghs_", 40), ("npm_", 40), ("pypi-", 0), ("hvs.", 95), ("rubygems_", 57)])
+def test_a_placeholder_is_told_by_whose_it_is(form: tuple[str, int]) -> None:
+    """Mine is no finding, another job's is, behind a scheme, as a password and in a query; neither looks real."""
+    for whose, is_other in ((MINE, False), (THEIRS, True), (PUBLIC, True)):
+        text = whose.token(*form)
+        basic = b64encode(f"job:{text}".encode()).decode()
+        for texts in (sent(f"Bearer {text}"), sent(f"Basic {basic}"), sent("", f"a=b&c={text}")):
+            assert is_another_jobs(texts, MINE) is is_other
+            assert find_real_credential(texts) is None
+
+
+@pytest.mark.parametrize(
+    "prefix, host",
+    [
+        ("ghs_", "api.github.com"),
+        ("ghs_", "github.com"),
+        ("npm_", "registry.npmjs.org"),
+        ("", "releases.s3.eu-west-1.amazonaws.com"),
+    ],
+)
+def test_a_placeholder_has_hosts_that_it_is_for(prefix: str, host: str) -> None:
+    """Where clients send it without being asked it is no finding."""
+    assert not is_astray(sent(f"Bearer {MINE.token(prefix)}"), host)
+
+
+@pytest.mark.parametrize(
+    "prefix, host",
+    [
+        ("ghs_", "evilgithub.com"),
+        ("ghs_", "registry.npmjs.org"),
+        ("", "github.com"),
+        ("jobgate-", "github.com"),
+    ],
+)
+def test_a_placeholder_elsewhere_is_a_finding(prefix: str, host: str) -> None:
+    """What is no placeholder is none anywhere."""
+    assert is_astray(sent(f"Bearer {MINE.token(prefix)}"), host)
+    assert not is_astray(sent("Bearer x"), host)
+
+
+def test_the_texts_of_a_request_are_its_credential_fields_and_its_query() -> None:
+    """Nothing else is looked at, and of nothing nothing."""
+    assert sent("Bearer x", "a=b") == ("Bearer x", "a=b")
+    assert read_sent(view((("x-note", "y"),)), []) == ()

@@ -6,15 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from proxy.engine.approvals import ApprovalBook
+from proxy.engine.builds import BuildBook
 from proxy.engine.kills import KillSwitch
 from proxy.engine.pipeline import Engine, Parts
 from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
 from proxy.model.authority import Authority
 from proxy.model.errors import CredentialError
+from proxy.model.event import CiEvent
 from proxy.model.grant import NO_EDITS, Edits, Secret
 from proxy.model.identity import JobContext, Principal, Session
 from proxy.model.intent import BodyPrefix, BodyWanted, Headers, RequestView
 from proxy.model.kill import Kill, KillScope
+from proxy.model.placeholder import PUBLIC, derive_placeholders
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Kind, Link
 from tests.fakes.clock import FixedClock
@@ -86,12 +90,14 @@ class FakeDesk:
 class Path:
     """An engine among fakes."""
 
-    def __init__(self, trail: RecordingTrail | None = None, remembered: int = 100) -> None:
+    def __init__(self, trail: RecordingTrail | None = None, remembered: int = 100, rules: str = RULES) -> None:
         self.trail = trail or RecordingTrail()
         self.minter = RecordingMinter()
         self.meter = RecordingMeter()
         self.desk = FakeDesk()
-        rules = ruleset(RULES)
+        compiled = ruleset(rules)
+        self.approvals = ApprovalBook()
+        self.builds = BuildBook()
         self.kills = KillSwitch()
         self.engine = Engine(
             Parts(
@@ -101,9 +107,11 @@ class Path:
                 minter=self.minter,
                 meter=self.meter,
                 desk=self.desk,
-                rules=lambda: rules,
+                rules=lambda: compiled,
                 new_lock=asyncio.Lock,
                 kills=self.kills,
+                approvals=self.approvals,
+                builds=self.builds,
             ),
             remembered,
         )
@@ -233,6 +241,35 @@ async def test_a_real_credential_is_refused_and_counted(sent: Headers, detail: s
     assert Reason.CREDENTIAL_MISUSE in path.meter.events
 
 
+THEIRS = derive_placeholders("another session's password")
+
+
+@pytest.mark.parametrize(
+    "host, text, detail",
+    [
+        ("plain.example", THEIRS.token("npm_", 40), "a placeholder of another job"),
+        ("api.example", THEIRS.token(), "a placeholder of another job"),
+        ("plain.example", PUBLIC.token("npm_", 40), "a placeholder at a host that it is not for"),
+    ],
+)
+async def test_a_placeholder_that_is_not_for_this_is_refused_and_counted(host: str, text: str, detail: str) -> None:
+    """Another job's anywhere, the job's own where nothing takes its place; on record as a denial."""
+    path = Path()
+    denial = await denied(path, view(host, headers=(("authorization", f"Bearer {text}"),)))
+    assert (denial.reason, denial.detail) == (Reason.CREDENTIAL_MISUSE, detail)
+    assert path.meter.events == [Reason.CREDENTIAL_MISUSE]
+    assert path.minter.minted == []
+
+
+async def test_the_jobs_own_placeholder_is_swapped() -> None:
+    """Where a rule gives a credential the placeholder goes and the credential comes."""
+    path = Path()
+    headers = (("authorization", f"Bearer {PUBLIC.token()}"),)
+    edits = await path.engine.equip(await admitted(path, view("api.example", headers=headers)), None)
+    assert isinstance(edits, Edits)
+    assert "authorization" in edits.remove | {name for name, _ in edits.put}
+
+
 async def test_issued_credentials_are_remembered_within_bounds() -> None:
     """The newest ones, however many there were."""
     path = Path(remembered=2)
@@ -293,8 +330,8 @@ async def test_an_answer_leads_to_urls_that_mean_what_was_asked() -> None:
     edits = await path.engine.equip(clearance, None)
     assert isinstance(edits, Edits)
     assert edits.reader is not None
-    assert edits.reader(404, None) is None
-    reader = edits.reader(200, None)
+    assert edits.reader(404, None, ()) is None
+    reader = edits.reader(200, None, ())
     assert reader is not None
     reader.feed(answered)
     reader.finish()
@@ -308,6 +345,39 @@ async def test_an_answer_leads_to_urls_that_mean_what_was_asked() -> None:
     reader.finish()
     path.desk.open = True
     assert (await denied(path, led)).reason is Reason.NO_RULE
+
+
+REFUSED = b'{"message": "User: x is not authorized to perform: s3:GetObject on resource: arn:aws:s3:::b/k"}'
+
+
+async def test_what_a_credential_lacked_is_on_record() -> None:
+    """As the upstream says it, in its fields or its body; of a request without our credential nothing is read."""
+    path = Path()
+    clearance = await admitted(path, view("api.example"))
+    edits = await path.engine.equip(clearance, None)
+    assert isinstance(edits, Edits)
+    assert edits.reader is not None
+    assert edits.reader(200, None, ()) is None
+    reader = edits.reader(403, None, (("x-accepted-github-permissions", "contents=write"),))
+    assert reader is not None
+    path.engine.conclude(clearance.flow_id, Outcome(reason=Reason.ALLOWED, status=403))
+    reader.feed(REFUSED)
+    reader.finish()
+    assert path.trail.records[-1].facts["shortfall"] == {"permission": "contents=write"}
+
+    clearance = await admitted(path, view("api.example"))
+    edits = await path.engine.equip(clearance, None)
+    assert isinstance(edits, Edits)
+    assert edits.reader is not None
+    reader = edits.reader(403, None, ())
+    assert reader is not None
+    reader.feed(REFUSED)
+    reader.finish()
+    path.engine.conclude(clearance.flow_id, Outcome(reason=Reason.ALLOWED, status=403))
+    assert path.trail.records[-1].facts["shortfall"] == {
+        "permission": "s3:GetObject",
+        "resource": "arn:aws:s3:::b/k",
+    }
 
 
 async def test_a_forgotten_session_is_recorded_anew() -> None:
@@ -329,6 +399,20 @@ async def test_the_jobs_credential_is_stripped_without_a_grant_too() -> None:
     edits = await path.engine.equip(await admitted(path, view("plain.example", headers=(("cookie", "c"),))), None)
 
     assert edits == Edits(remove=frozenset({"cookie"}))
+
+
+async def test_a_jobs_cookies_go_on_where_the_rule_says_so() -> None:
+    """They are not stripped; its other credentials are."""
+    text = f"{RULES}  - {{id: site, why: a session by cookie, to: site.example, cookies: pass}}\n"
+    headers = (("cookie", "session=1"), ("authorization", "Bearer own"))
+    path = Path(rules=text)
+    passed = await admitted(path, view("site.example", headers=headers))
+    kept = await admitted(path, view("plain.example", headers=headers))
+    bare = await admitted(path, view("site.example"))
+    assert passed.stripped == {"authorization"}
+    assert not bare.stripped
+    assert kept.stripped == {"authorization", "cookie"}
+    assert path.trail.records[0].facts["stripped"] == ["authorization"]
 
 
 async def test_options_never_carries_a_credential() -> None:
@@ -562,3 +646,98 @@ async def test_connections_leave_a_record() -> None:
     )
 
     assert path.kinds == [Kind.CONNECTION]
+
+
+ASKED = """
+rules:
+  - id: remove
+    why: what is published goes away only with a person's yes
+    job: {pipeline: web}
+    to: shop.example
+    method: [DELETE, PUT]
+    approval: {within: 5m, ask: Really?}
+"""
+
+
+async def test_what_wants_a_yes_is_denied_until_it_has_one_and_once_only() -> None:
+    """The question is on record before the denial names it; the yes lets exactly one request of exactly that kind."""
+    path = Path(rules=ASKED)
+    request = view("shop.example", "DELETE", path="/1")
+
+    first = await denied(path, request)
+    again = await denied(path, request)
+    (question,) = path.approvals.questions(NOW)
+    assert path.approvals.answer(question.id, yes=True, now=NOW) is question
+    other = await denied(path, replace(request, path="/2"))
+    await admitted(path, request)
+    spent = await denied(path, request)
+
+    assert {each.reason for each in (first, again, other, spent)} == {Reason.APPROVAL_REQUIRED}
+    assert first.detail == again.detail == f"approval {question.id}: ask for `jobgate approve {question.id}`"
+    asked = Kind.APPROVAL_ASKED
+    decided = Kind.DECISION
+    assert path.kinds == [asked, decided, decided, asked, decided, decided, asked, decided]
+    assert path.trail.records[0].facts["ask"] == "Really?"
+    assert path.trail.records[5].facts["approval"] == question.id
+
+
+async def test_what_events_said_is_asked_by_rules_and_on_record() -> None:
+    """A fork's build loses what the rule takes, at CONNECT and after it."""
+    text = f"{RULES}  - {{id: fork, why: of strangers, effect: deny, to: plain.example, when: event.fork}}\n"
+    path = Path(rules=text)
+    job = replace(SESSION.job, build_number=7)
+    session = replace(SESSION, job=job)
+    place = Authority("plain.example", 443)
+    for is_fork in (False, True):
+        event = CiEvent(
+            source="buildkite",
+            name="build.running",
+            organization="acme",
+            pipeline="web",
+            build_number=7,
+            is_fork=is_fork,
+        )
+        path.builds.note(event, NOW)
+        assert isinstance(await path.engine.admit(session, view("plain.example"), PEER), Denial) is is_fork
+        assert isinstance(await path.engine.open_tunnel(session, place, PEER), Denial) is is_fork
+    assert [record.facts["events"] for record in path.trail.records] == [{"fork": False}, *[{"fork": True}] * 2]
+
+
+async def test_a_no_stands_for_as_long_as_a_yes_would() -> None:
+    """Who was refused is told so and does not ask again."""
+    path = Path(rules=ASKED)
+    request = view("shop.example", "DELETE")
+    await denied(path, request)
+    (question,) = path.approvals.questions(NOW)
+    path.approvals.answer(question.id, yes=False, now=NOW)
+
+    denial = await denied(path, request)
+
+    assert (denial.reason, denial.detail) == (Reason.APPROVAL_REQUIRED, "a person has said no")
+    assert path.approvals.questions(NOW) == ()
+
+
+async def test_a_person_is_asked_about_a_whole_body_only() -> None:
+    """A body is asked for first; one that is longer than can be held is refused and nobody is asked."""
+    path = Path(rules=ASKED)
+    request = view("shop.example", "PUT", body_length=None)
+
+    assert isinstance(await path.engine.admit(SESSION, request, PEER), BodyWanted)
+    cut = await denied(path, replace(request, body=BodyPrefix(data=b"x" * 9, is_whole=False)))
+    assert path.approvals.questions(NOW) == ()
+    await denied(path, replace(request, body=BodyPrefix(data=b"x" * 9, is_whole=True)))
+
+    assert cut.detail == "a person can be asked only about a body that can be held whole"
+    assert path.approvals.questions(NOW)[0].facts["length"] == 9
+
+
+async def test_a_session_cannot_flood_people_with_questions() -> None:
+    """Past its share a session's requests are refused without a question."""
+    path = Path(rules=ASKED)
+    for number in range(20):
+        await denied(path, view("shop.example", "DELETE", path=f"/{number}"))
+
+    denial = await denied(path, view("shop.example", "DELETE", path="/20"))
+
+    assert denial.detail == "too many questions wait for an answer"
+    assert len(path.approvals.questions(NOW)) == 20

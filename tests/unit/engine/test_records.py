@@ -77,7 +77,15 @@ def test_everything_else_a_request_does_is_named() -> None:
     facts = records.intent_facts(replace(INTENT, also=(inner, *[INTENT] * 200)))
 
     assert isinstance(facts["also"], list)
-    assert facts["also"][:3] == ["http GET u", "http HEAD u", "http PUT u"]
+    assert [part["action"] for part in facts["also"][:3] if isinstance(part, dict)] == ["GET", "HEAD", "PUT"]
+    assert facts["also"][0] == {
+        "protocol": "http",
+        "action": "GET",
+        "resource_type": "url",
+        "resource": "u",
+        "class": "write",
+        "exact": False,
+    }
     assert len(facts["also"]) == records.MAX_ALSO
 
 

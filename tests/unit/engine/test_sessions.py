@@ -11,10 +11,12 @@ import pytest
 from proxy.engine.kills import KillSwitch
 from proxy.engine.seam import Denial, Peer, Presented
 from proxy.engine.sessions import DeskLimits, DeskParts, OpenedSession, SessionDesk, check_declared
+from proxy.identity.sessions import PlaceholderBook
 from proxy.model.errors import AuditError, ConfigError, IntentError, IssuerError
-from proxy.model.grant import Credential, Dropped, Fate, Secret
+from proxy.model.grant import AGENT_TOKEN, Credential, Dropped, Fate, Secret
 from proxy.model.identity import JobContext, Session, TrustedIssuer, UnverifiedToken
 from proxy.model.kill import Kill, KillScope
+from proxy.model.placeholder import PUBLIC, derive_placeholders
 from proxy.model.reason import Reason
 from proxy.model.record import Kind
 from tests.fakes import claims as shapes
@@ -61,6 +63,7 @@ class Bench:
         self.keys = CountingKeys(key_set(ISSUER, KEY))
         self.minter = DroppingMinter()
         self.kills = KillSwitch()
+        self.placeholders = PlaceholderBook()
         parts = DeskParts(
             clock=self.clock,
             entropy=CountingEntropy(),
@@ -70,6 +73,7 @@ class Bench:
             new_lock=asyncio.Lock,
             together=asyncio.gather,
             kills=self.kills,
+            placeholders=self.placeholders,
         )
         self.desk = SessionDesk(parts, issuers or (TRUSTED,), limits)
 
@@ -118,6 +122,8 @@ async def test_a_token_becomes_a_session_and_its_record() -> None:
         "subject": shapes.buildkite(NOW)["sub"],
         "token": opened.session.principal.token_digest,
         "job": facts["job"],
+        "stated": {"agent_id": opened.session.job.agent_id, "runner": "self-hosted"},
+        "claims": dict(opened.session.job.claims),
         "audiences": ["sts.amazonaws.com"],
         "expires_at": "2026-03-04T17:06:07+00:00",
         "drift": ["new_claim"],
@@ -461,6 +467,16 @@ async def test_other_tokens_must_be_plausible(others: list[UnverifiedToken], rea
     assert await bench.refused(token_with(), *others) is reason
 
 
+async def test_an_agents_token_is_held_and_a_jobs_token_cannot_pass_for_it() -> None:
+    """It stands among the session's tokens under a name that no audience can take."""
+    claimed = await Bench().open(token_with(), other_with(aud=AGENT_TOKEN))
+    assert dict(claimed.session.tokens) == {}
+    opened = await Bench().desk.open(token_with(), (), "127.0.0.1:9", None, Secret("planted"))
+    assert isinstance(opened, OpenedSession)
+    held = opened.session.tokens[AGENT_TOKEN]
+    assert (held.token.reveal(), held.expires_at) == ("planted", opened.session.expires_at)
+
+
 async def test_other_tokens_may_name_their_audience_as_a_list() -> None:
     """One audience in a list is one audience."""
     opened = await Bench().open(token_with(), other_with(aud=["vault"]), other_with(job_id=...))
@@ -570,3 +586,21 @@ def test_a_declaration_is_checked() -> None:
     assert check_declared(["npm  install *"]) == DECLARED
     with pytest.raises(IntentError, match="is no protocol that is read"):
         check_declared(["nmp install *"])
+
+
+async def test_each_session_has_placeholders_of_its_password() -> None:
+    """By exchange and with a raw token alike; the proxy's own job has the public ones; none outlive the session."""
+    bench = Bench()
+    opened = await bench.open(token_with())
+    raw = token_with(build_number=43)
+    joined = await bench.present(raw)
+    own = await bench.desk.adopt_own(token_with(build_number=44), ())
+    assert isinstance(joined, Session)
+    assert isinstance(own, Session)
+    assert opened.session.placeholders.mark == derive_placeholders(opened.secret.reveal()).mark
+    assert joined.placeholders.mark == derive_placeholders(raw).mark
+    assert own.placeholders is PUBLIC
+    for session in (opened.session, joined):
+        assert bench.placeholders.find_secret(session.placeholders.aws_key) is session.placeholders.aws_secret
+        await bench.desk.close(session.id, "test")
+        assert bench.placeholders.find_secret(session.placeholders.aws_key) is None

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from proxy.identity.sessions import ReplayRegister, SessionBook, digest_secret
+from proxy.identity.sessions import PlaceholderBook, ReplayRegister, SessionBook, digest_secret
 from proxy.model.identity import JobContext, Principal, Session
+from proxy.model.placeholder import PUBLIC, derive_placeholders
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -106,3 +107,17 @@ def test_the_register_is_bounded_and_never_forgets_early() -> None:
     assert not register.is_full(NOW + HOUR + timedelta(seconds=1))
     assert not register.is_used(("i", "1"))
     assert register.is_used(("i", "2"))
+
+
+def test_an_open_sessions_placeholder_is_known_by_its_key() -> None:
+    """Until the session ends; the public one stays, whoever ends."""
+    book, mine = PlaceholderBook(), derive_placeholders("a-password")
+    book.add(mine)
+    found = book.find_secret(mine.aws_key)
+    assert found is not None
+    assert found.reveal() == mine.aws_secret.reveal()
+    for placeholders in (mine, mine, PUBLIC):
+        book.remove(placeholders)
+    assert book.find_secret(mine.aws_key) is None
+    assert book.find_secret("AKIAJOBSOWN") is None
+    assert book.find_secret(PUBLIC.aws_key) is PUBLIC.aws_secret

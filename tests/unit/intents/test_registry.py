@@ -53,3 +53,18 @@ def test_every_name_is_a_decoder() -> None:
 def test_rules_know_the_words_of_the_decoders() -> None:
     """A rule can name every protocol that is read, and no other: a word nobody reads would never match."""
     assert {*DECODERS.values(), "http"} == set(PROTOCOLS)
+
+
+def test_whoever_knows_a_host_reads_before_what_rules_name_there() -> None:
+    """Rules that name several protocols for one vendor's host do not let another decoder claim its requests."""
+    request = RequestView(
+        method="POST",
+        scheme="https",
+        authority=Authority("rubygems.org", 443),
+        path="/api/v1/api_key",
+        query=None,
+        headers=(),
+    )
+    found = decode(request, frozenset({"cargo", "gem", "npm"}))
+    assert isinstance(found, Intent)
+    assert found.protocol == "gem"

@@ -12,7 +12,7 @@ def test_every_reason_has_an_explanation() -> None:
         explanation = explain_reason(reason)
         assert explanation.sentence.endswith(".")
         assert 200 <= explanation.status < 600
-        assert reason is Reason.ALLOWED or explanation.status >= 400
+        assert (reason in {Reason.ALLOWED, Reason.OBSERVED}) is (explanation.status < 400)
 
 
 def test_slugs_are_slugs() -> None:

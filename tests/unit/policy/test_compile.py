@@ -20,12 +20,17 @@ def test_the_revision_names_what_rules_mean_not_how_they_are_filed() -> None:
     assert ruleset_of(*reversed(texts)).revision == first.revision
     assert len(first.revision) == 12
     assert int(first.revision, 16) >= 0
+    step = {"unblocked": {"step": "a", "by": "b"}}
     others = [
+        ruleset_of(*texts[:2], a_rule(id="c", cookies="pass")),
+        ruleset_of(*texts[:2], a_rule(id="c", approval={})),
+        ruleset_of(*texts[:2], a_rule(id="c", approval=step)),
+        ruleset_of(*texts[:2], a_rule(id="c", approval={"unblocked": {"step": "a", "by": ["b", "c"]}})),
         ruleset_of(*texts[:2]),
         ruleset_of(*texts, a_rule(id="d")),
         ruleset_of(*texts[:2], a_rule(id="c", why="why")),
     ]
-    assert len({first.revision, *(other.revision for other in others)}) == 4
+    assert len({first.revision, *(other.revision for other in others)}) == len(others) + 1
 
 
 def test_two_rules_of_one_id_are_never_compiled() -> None:
@@ -42,6 +47,14 @@ def test_the_empty_set_names_itself() -> None:
     assert empty.find("example.com", JobContext()) == []
     assert empty.find_all("example.com") == []
     assert empty.revision == "none"
+
+
+def test_a_host_is_known_to_want_a_yes() -> None:
+    """One rule for a host is enough; rules of other hosts do not count."""
+    ruleset = ruleset_of(a_rule(id="a"), a_rule(id="b", to="*.shop.example", approval={}))
+    assert ruleset.asks("www.shop.example")
+    assert not ruleset_of(a_rule(approval={"unblocked": {"step": "s", "by": "t"}})).asks("example.com")
+    assert not ruleset.asks("example.com")
 
 
 def test_only_rules_of_the_host_are_looked_at() -> None:

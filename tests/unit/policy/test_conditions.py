@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from proxy.model.authority import Authority
 from proxy.model.identity import JobContext
-from proxy.policy.conditions import ConditionError, bind_place, bind_request, compile_condition
+from proxy.policy.conditions import ConditionError, bind_place, bind_request, compile_condition, search
 from tests.fakes.policy import NOON, a_request
 
 JOB = JobContext(
@@ -71,6 +73,7 @@ REFUSED = [
     ("job.claims.sub", "this is dyn", "Compare it", 1),
     ("1 ==", "mismatched input 'the end'", "", 5),
     ("has(job.branch)", "cannot tell whether a fact is stated", "Write `'branch' in job.stated`.", 1),
+    ("has(event.fork)", "cannot tell", "Write `'fork' in event.stated`.", 1),
     ("true && has( job.tag )", "cannot tell", "Write `'tag' in job.stated`.", 9),
     ("job.branch.matches('(')", "missing )", "RE2", 20),
     ("matches(job.branch, r'[')", "missing ]", "RE2", 21),
@@ -123,6 +126,12 @@ def test_a_connect_knows_the_place_and_the_job_only() -> None:
     assert compile_condition("intent.effect == 'read'").needs_request is True
 
 
+def test_a_condition_on_the_time_is_known() -> None:
+    """Not by the word in a text."""
+    assert compile_condition("now.getHours() < 18").needs_time is True
+    assert compile_condition("job.step == 'now'").needs_time is False
+
+
 @pytest.mark.parametrize(
     "text, constant",
     [("true || job.branch == 'x'", True), ("1 == 2 && job.branch == 'x'", False), ("job.branch == 'x'", None)],
@@ -141,3 +150,16 @@ def test_a_header_sent_twice_is_one_list() -> None:
     )
     bound = bind_request(type(request)(job=JOB, view=twice, intent=request.intent, now=NOON))
     assert compile_condition("request.headers['a'] == '1, 2'").holds(bound) is True
+
+
+def test_a_pattern_is_sought_in_a_text() -> None:
+    assert search("^ma.n$", "main") is True
+    assert search("^ma.n$", "domain") is False
+    assert search("(", "main") is None, "RE2 does not have it"
+
+
+def test_what_of_a_request_is_not_known_decides_nothing() -> None:
+    """As when a record of long ago is decided again."""
+    asked = replace(REQUEST, unknown=frozenset({"request.query"}))
+    assert compile_condition("request.path == '/a/b'").holds(bind_request(asked)) is True
+    assert isinstance(compile_condition("request.query == 'x=1'").holds(bind_request(asked)), str)

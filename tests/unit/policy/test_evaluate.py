@@ -1,13 +1,17 @@
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from proxy.model.authority import Authority
+from proxy.model.decision import Approval, Declared
 from proxy.model.identity import JobContext
+from proxy.model.intent import EffectClass, Intent, Resource
 from proxy.model.reason import Reason
-from proxy.policy.compile import RuleSet
-from proxy.policy.evaluate import evaluate, explain, reach
-from tests.fakes.policy import NOON, a_request, a_rule, ruleset_of
+from proxy.policy.compile import RuleSet, compile_rules
+from proxy.policy.evaluate import evaluate, explain, first_failing, may_match, reach
+from tests.fakes.policy import NOON, a_request, a_rule, rules_of, ruleset_of
 
 JOB = JobContext(pipeline="deploy", branch="main", build_number=7)
 AWS = {"aws": {"role": "r"}}
@@ -101,6 +105,48 @@ def test_a_decision_carries_grant_and_tags_of_its_rules() -> None:
     denied = evaluate(ruleset, a_request(JOB, url="https://example.com/no"))
     assert (denied.grant, denied.tags) == (None, {"data": "y"})
     assert evaluate(ruleset, a_request(JOB, url="https://example.com/both")).tags == {}
+
+
+def test_all_approvals_that_rules_want_are_wanted() -> None:
+    """A rule that asks nobody does not undo another's question; of two questions the shorter-lived yes is wanted."""
+    plain, long, short = (
+        a_rule(id="plain"),
+        a_rule(id="long", approval={"within": "1h"}),
+        a_rule(id="short", approval={"within": "30s", "ask": "Sure?"}),
+    )
+    step = a_rule(id="step", approval={"unblocked": {"step": "release", "by": ["b", "a", "b"]}})
+    unblocked = Approval(within=timedelta(minutes=10), step="release", teams=("a", "b"))
+    assert evaluate(ruleset_of(plain), a_request(JOB)).approvals == ()
+    assert evaluate(ruleset_of(plain, step), a_request(JOB)).approvals == (unblocked,)
+    decision = evaluate(ruleset_of(plain, long, step, short), a_request(JOB))
+    assert decision.approvals == (unblocked, Approval(within=timedelta(seconds=30), ask="Sure?"))
+
+
+def test_cookies_pass_where_every_rule_says_so() -> None:
+    """One rule that does not say so keeps them."""
+    plain, passing = a_rule(id="plain"), a_rule(id="passing", cookies="pass")
+    assert evaluate(ruleset_of(passing), a_request(JOB)).passes_cookies
+    assert not evaluate(ruleset_of(passing, plain), a_request(JOB)).passes_cookies
+
+
+EVENTS: list[tuple[str, dict[str, object], Reason]] = [
+    ("event.fork", {"fork": True}, Reason.RULE_DENIED),
+    ("event.fork", {"fork": False}, Reason.ALLOWED),
+    ("event.fork", {}, Reason.RULE_DENIED),
+    ("'fork' in event.stated && event.fork", {}, Reason.ALLOWED),
+    ("event.build_state != 'running'", {"build_state": "canceled"}, Reason.RULE_DENIED),
+    ("event.build_state != 'running'", {"build_state": "running"}, Reason.ALLOWED),
+    ("!event.agent_matches", {"agent_matches": False}, Reason.RULE_DENIED),
+]
+
+
+@pytest.mark.parametrize("when, events, reason", EVENTS)
+def test_events_take_away(when: str, events: dict[str, object], reason: Reason) -> None:
+    """A deny rule may ask what events said; where none has come, it denies. So at CONNECT already."""
+    rules = ruleset_of(a_rule(), a_rule(id="hint", effect="deny", when=when))
+    job = replace(JOB, events=events)
+    assert evaluate(rules, a_request(job)).reason is reason
+    assert reach(rules, job, HERE, NOON).reason is reason
 
 
 TUNNEL = a_rule(id="tunnel", inspect=False)
@@ -199,3 +245,75 @@ def test_rules_of_other_pipelines_are_explained_too() -> None:
     """Explain lists what the index leaves out, because that is what a reader looks for."""
     decision = explain(ruleset_of(a_rule(job={"pipeline": "other"})), a_request(JOB))
     assert [step.why for step in decision.steps] == ["job.pipeline: `deploy`, the rule wants `other`"]
+
+
+def test_the_first_condition_that_a_rule_fails_on_is_told() -> None:
+    """In the order in which they are asked; None where it matches."""
+    rules = ruleset_of(a_rule(path="/a/*", job={"branch": "main"}))
+    (rule,) = rules.rules
+    assert first_failing(rules, rule, a_request(JOB, "GET", "https://example.com/a/b")) is None
+    assert first_failing(rules, rule, a_request(JOB, "GET", "https://example.com/b")) == "path"
+    assert first_failing(rules, rule, a_request(JOB, "PUT", "https://example.com/a/b")) == "method"
+
+
+WATCH = a_rule(id="watch", mode="observe", tags={"data": "seen"})
+OBSERVED: list[tuple[str, list[dict[str, Any]], Reason, tuple[str, ...]]] = [
+    ("what nothing allows is let through", [WATCH], Reason.OBSERVED, ("watch",)),
+    ("by any method", [{**WATCH, "path": "/x"}, a_rule(id="other", method="PUT")], Reason.OBSERVED, ("watch",)),
+    ("where another rule allows, that one decides", [WATCH, a_rule(credential=AWS)], Reason.ALLOWED, ("read",)),
+    ("a denial stays one", [WATCH, deny()], Reason.RULE_DENIED, ("no",)),
+    ("what it does not match is denied", [{**WATCH, "job": {"branch": "x"}}], Reason.NO_RULE, ()),
+    (
+        "two rules that disagree on tags",
+        [WATCH, {**WATCH, "id": "more", "tags": {"data": "else"}}],
+        Reason.OBSERVED,
+        ("more", "watch"),
+    ),
+]
+
+
+@pytest.mark.parametrize("rules, reason, ids", [row[1:] for row in OBSERVED], ids=[row[0] for row in OBSERVED])
+def test_what_would_be_denied_is_let_through_where_an_operator_said_so(
+    rules: list[dict[str, Any]], reason: Reason, ids: tuple[str, ...]
+) -> None:
+    """Marked, and with nothing of ours: no credential, no cookies."""
+    method = "DELETE" if "method" in rules[-1] else "GET"
+    decision = evaluate(ruleset_of(*rules), a_request(JOB, method, "https://example.com/x"))
+    assert (decision.reason, decision.rule_ids) == (reason, ids)
+    if reason is Reason.OBSERVED:
+        assert decision.is_allowed
+        assert (decision.grant, decision.passes_cookies, decision.inspect) == (None, False, True)
+        assert decision.tags == ({} if len(ids) > 1 else {"data": "seen"})
+
+
+def test_what_is_only_seen_may_be_unknown_and_beyond_what_was_declared() -> None:
+    """The host is governed by intents, and this is none that is known: an allow rule would not take it."""
+    unknown = Intent(
+        protocol="aws", action="unknown", resource=Resource(type="url", id="x"), effect=EffectClass.UNKNOWN, exact=False
+    )
+    spoken = a_rule(id="aws", intent="aws s3:GetObject *")
+    request = replace(a_request(JOB), intent=unknown, declared=("npm install *",))
+    assert evaluate(ruleset_of(spoken, a_rule()), request).reason is Reason.NO_RULE
+    decision = evaluate(ruleset_of(spoken, WATCH), request)
+    assert (decision.reason, decision.declared) == (Reason.OBSERVED, Declared.BEYOND)
+
+
+def test_everything_may_be_let_through() -> None:
+    """Unless a rule denies it; before there are rules at all nothing is."""
+    rules = compile_rules(rules_of(a_rule(to="else.test"), deny(path="/no")), observes=True)
+    decision = evaluate(rules, a_request(JOB))
+    assert (decision.reason, decision.rule_ids, decision.grant) == (Reason.OBSERVED, (), None)
+    assert evaluate(rules, a_request(JOB, url="https://example.com/no")).reason is Reason.RULE_DENIED
+    assert evaluate(rules, a_request(JOB, url="https://else.test/")).reason is Reason.ALLOWED
+    assert evaluate(compile_rules((), observes=True), a_request(JOB)).reason is Reason.OBSERVED
+    assert evaluate(RuleSet.empty(), a_request(JOB)).reason is Reason.RULES_UNAVAILABLE
+    assert may_match(rules, JOB, a_request(JOB).view)
+    assert rules.revision != compile_rules(rules.rules).revision
+
+
+def test_connections_are_opened_to_see_what_is_inside() -> None:
+    assert reach(ruleset_of(WATCH), JOB, HERE, NOON).reason is Reason.OBSERVED
+    decision = reach(compile_rules((), observes=True), JOB, HERE, NOON)
+    assert (decision.reason, decision.inspect) == (Reason.OBSERVED, True)
+    assert reach(ruleset_of(WATCH, a_rule()), JOB, HERE, NOON).reason is Reason.ALLOWED
+    assert reach(ruleset_of(WATCH, deny()), JOB, HERE, NOON).reason is Reason.RULE_DENIED

@@ -40,6 +40,8 @@ BAD: list[tuple[str, list[dict[str, Any]], tuple[str | int, ...]]] = [
     ("local-host", [a_rule(to=["example.com", "localhost"])], ("to", 1)),
     ("local-host", [a_rule(to="x.localhost")], ("to", 0)),
     ("write-any-job", [a_rule(method="any")], ("method",)),
+    ("observing", [a_rule(mode="observe")], ("mode",)),
+    ("observing", [a_rule(id="a", credential=AWS), a_rule(id="b", mode="observe")], ("mode",)),
     ("write-any-job", [a_rule(method=["GET", "POST"])], ("method",)),
     ("write-any-job", [a_rule(inspect=False)], ("inspect",)),
     ("unknown-tag", [a_rule(tags={"retenion": "1d"})], ("tags", "retenion")),

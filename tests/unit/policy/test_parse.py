@@ -28,6 +28,17 @@ FAULTS: list[tuple[dict[str, Any], tuple[str | int, ...], str, str]] = [
     (a_rule(intent=[]), ("intent",), "is empty", ""),
     (a_rule(intents="git fetch *"), ("intents",), "unknown key `intents`", "Did you mean `intent`"),
     (a_rule(intent="npm install *", inspect=False), ("intent",), "cannot be used with", "Remove `intent`"),
+    (a_rule(approval={}, effect="deny"), ("approval",), "denies whoever says yes", "Remove `approval`"),
+    (a_rule(cookies="keep"), ("cookies",), "`cookies` cannot be `keep`", ""),
+    (a_rule(cookies="pass", effect="deny"), ("cookies",), "passes nothing", "Remove `cookies`"),
+    (a_rule(cookies="pass", inspect=False), ("cookies",), "cannot be used with", "Remove `cookies`"),
+    (a_rule(approval={}, inspect=False), ("approval",), "cannot be used with", "Remove `approval`"),
+    (a_rule(approval={"unblocked": {"step": "s", "by": "t"}, "ask": "?"}), ("approval",), "nobody is asked", "Remove"),
+    (a_rule(approval={"unblocked": {"step": "s", "by": []}}), ("approval", "unblocked", "by"), "is empty", ""),
+    (a_rule(when="event.fork"), ("when",), "can only take away", "`effect: deny`"),
+    (a_rule(when="'x' in event . stated"), ("when",), "can only take away", ""),
+    (a_rule(when="event.frok", effect="deny"), ("when",), "not a name known here", "Did you mean `event.fork`?"),
+    (a_rule(approval={"within": "soon"}), ("approval", "within"), "`within`", ""),
     (a_rule(effect="allows"), ("effect",), "`effect` cannot be `allows`", "Did you mean `allow`?"),
     (a_rule(job={}), ("job",), "`job` is empty", "leave `job` out"),
     (a_rule(job="main"), ("job",), "`job` must be a mapping", ""),
@@ -73,6 +84,13 @@ FAULTS: list[tuple[dict[str, Any], tuple[str | int, ...], str, str]] = [
     (a_rule(inspect=False, declared="required"), ("declared",), "is never what a step declared", "flag"),
     (a_rule(effect="deny", inspect=False), ("inspect",), "passes nothing through", ""),
     (a_rule(effect="deny", credential=AWS), ("credential",), "gives nothing", ""),
+    (a_rule(mode="watch"), ("mode",), "", ""),
+    (a_rule(mode="observe", effect="deny"), ("mode",), "what a deny rule denies is not let through", ""),
+    (a_rule(mode="observe", credential=AWS), ("credential",), "cannot be used with `mode: observe`", ""),
+    (a_rule(mode="observe", approval={}), ("approval",), "cannot be used with `mode: observe`", ""),
+    (a_rule(mode="observe", cookies="pass"), ("cookies",), "cannot be used with `mode: observe`", ""),
+    (a_rule(mode="observe", declared="flag"), ("declared",), "cannot be used with `mode: observe`", ""),
+    (a_rule(mode="observe", inspect=False), ("inspect",), "cannot be used with `mode: observe`", ""),
     (a_rule(inspect=False, credential=AWS), ("credential",), "cannot be used with `inspect: false`", ""),
     (a_rule(inspect=False, method="GET"), ("method",), "cannot be used with `inspect: false`", ""),
     (a_rule(inspect=False, path="/a"), ("path",), "cannot be used with `inspect: false`", ""),
@@ -82,6 +100,7 @@ FAULTS: list[tuple[dict[str, Any], tuple[str | int, ...], str, str]] = [
     (a_rule(credential={"awss": {}}), ("credential", "awss"), "no connector is called `awss`", "Did you mean `aws`?"),
     (a_rule(credential={}), ("credential",), "`credential` is empty", ""),
     (a_rule(credential={"aws": {"role": "r", "intents": []}}), ("credential", "aws", "intents"), "not for writing", ""),
+    (a_rule(credential={"aws": {"role": "r", "rule": "x"}}), ("credential", "aws", "rule"), "not for writing", ""),
     (a_rule(credential={**AWS, "header": {}}), ("credential",), "at most 1 item", ""),
     (a_rule(credential={"aws": {}}), ("credential", "aws"), "`role` is missing", ""),
     (a_rule(credential={"aws": {"role": 5}}), ("credential", "aws", "role"), "must be text", ""),
@@ -194,6 +213,18 @@ def test_a_fault_within_a_condition_says_where() -> None:
     (fault,) = faults_of(a_rule(when="true && job.brnach == 'x'"))
     assert isinstance(fault, Fault)
     assert fault.offset == (1, 9)
+
+
+def test_a_connector_whose_tokens_name_the_rule_is_told_it() -> None:
+    """Where jobgate speaks for the job; others share credentials across rules."""
+    told, silent = (
+        parse_rules({"rules": [a_rule(credential={"aws": {"role": "r", **more}})]}, "f", SCOPES).rules[0]
+        for more in ({"subject": "jobgate"}, {})
+    )
+    assert told.grant is not None
+    assert silent.grant is not None
+    assert told.grant.scope["rule"] == "read"
+    assert "rule" not in silent.grant.scope
 
 
 def test_a_connector_that_wants_the_intents_gets_them() -> None:

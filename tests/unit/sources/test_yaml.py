@@ -226,3 +226,48 @@ def is_plain(value: object) -> bool:
         case list():
             return all(is_plain(entry) for entry in value)
     return value is None or isinstance(value, str | bool | int | float)
+
+
+ALIASED = [
+    ("a: &x [1, 2]\nb: *x", {"a": [1, 2], "b": [1, 2]}),
+    ("a: &x {k: 1}\nb: {<<: *x, l: 2}", {"a": {"k": 1}, "b": {"k": 1, "l": 2}}),
+    ("a: &x {k: 1}\nb: {k: 3, <<: *x}", {"a": {"k": 1}, "b": {"k": 3}}),
+    (
+        "a: &x {k: 1}\nb: &y {k: 2, l: 2}\nc: {<<: [*x, *y]}",
+        {"a": {"k": 1}, "b": {"k": 2, "l": 2}, "c": {"k": 1, "l": 2}},
+    ),
+    ("a: &x {k: 1}\nb: &y {k: 2}\nc: {<<: *x, <<: *y}", {"a": {"k": 1}, "b": {"k": 2}, "c": {"k": 1}}),
+    ('a: {"<<": 1}', {"a": {"<<": 1}}),
+]
+
+
+@pytest.mark.parametrize("text, value", ALIASED)
+def test_files_of_ci_may_name_a_value_twice(text: str, value: object) -> None:
+    """Anchors and merge keys as YAML 1.1 defines them: what is written out wins, then what is merged first."""
+    assert load_yaml(text, "x", is_ci=True).value == value
+    with pytest.raises(RuleFileError):
+        load_yaml(text.replace('"<<"', "<<"), "x")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("a: &x [*x]", "hold themselves"),
+        ("a: &x {<<: *x}", "hold themselves"),
+        ("a: &x {b: {<<: *x}}", "hold themselves"),
+        ("a: {<<: 1}", "takes a mapping"),
+        ("a: {<<: [[1]]}", "takes a mapping"),
+        ("a: *x", "undefined alias"),
+        ("a: !!python/object:os.system x", "tags"),
+        ("a: !reference x", "tags"),
+        ("a: !other [x]", "tags"),
+        ("a0: &a0 [x,x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1},*a{n - 1}]\n" for n in range(1, 30)), "too large"),
+        (
+            "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1},*a{n - 1}]}}\n" for n in range(1, 30)),
+            "too large",
+        ),
+    ],
+)
+def test_aliases_cannot_be_used_to_hold_the_loader_up(text: str, message: str) -> None:
+    with pytest.raises(RuleFileError, match=message):
+        load_yaml(text, "x", is_ci=True)

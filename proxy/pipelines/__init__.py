@@ -1,0 +1,1 @@
+"""CI pipelines: files of several providers read into one model, and put in the order in which their steps run."""
