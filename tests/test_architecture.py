@@ -41,7 +41,7 @@ IMPURE_MODULES = {
 }  # fmt: skip
 # One home per dependency: library -> where it may be imported.
 HOMES: dict[str, tuple[str, ...]] = {
-    "uvloop": ("gateway/", "app.py", "cli/", "demo/"),
+    "uvloop": ("gateway/", "app/", "cli/", "demo/"),
     "httptools": ("gateway/",),
     "mitmproxy": ("gateway/tls.py", "gateway/mitm/"),
     "yaml": ("sources/yaml.py", "sources/patching.py"),
@@ -53,6 +53,11 @@ HOMES: dict[str, tuple[str, ...]] = {
     "click": ("cli/",),
     "rich": ("cli/",),
     "botocore": ("connectors/",),
+    "pyrage": ("sinks/", "sources/unsealing.py"),
+    "nats": ("sinks/nats.py",),
+    "google": ("sinks/", "control/"),
+    "opentelemetry": ("sinks/", "control/"),
+    "duckdb": ("cli/query.py",),
     "h11": ("control/", "outbound.py"),
     "orjson": ("audit/canonical.py", "audit/chain.py"),
 }

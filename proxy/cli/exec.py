@@ -16,7 +16,7 @@ import click
 import uvloop
 from rich.console import Console
 
-from proxy.app import LocalJob, Sidecar, start_sidecar
+from proxy.app.sidecar import LocalJob, Sidecar, start_sidecar
 from proxy.cli.audit_table import Row, make_table
 from proxy.cli.environment import job_environment
 from proxy.cli.options import read_settings, settings_options

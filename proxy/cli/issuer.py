@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from proxy.app import own_issuer
+from proxy.app.base import own_issuer
 from proxy.config import connect_map, load_settings
 from proxy.connectors.parts import ConnectorParts
 from proxy.gateway.tls import upstream_context

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import uvloop
 
-from proxy.app import start_sidecar
+from proxy.app.sidecar import start_sidecar
 from proxy.cli.options import read_settings, settings_options
 from proxy.config import Settings
 from proxy.system import harden_process

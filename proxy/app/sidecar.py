@@ -3,23 +3,21 @@
 import asyncio
 import contextlib
 import logging
-import ssl
-import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from proxy import __version__
+from proxy.app.base import Base, gateway_limits, lay_base, notices, own_issuer
 from proxy.config import Settings, connect_map, control_place, operator_token, read_token, trusted_issuers
 from proxy.connectors.minting import CredentialMinter
-from proxy.connectors.own_issuer import KmsKey, OwnIssuer, OwnIssuerSettings
+from proxy.connectors.own_issuer import OwnIssuer
 from proxy.connectors.parts import ConnectorParts
-from proxy.connectors.registry import build_connectors, connector_scopes
+from proxy.connectors.registry import build_connectors
 from proxy.control.event_routes import MAX_EVENT, EventRoutes
 from proxy.control.kill_file import KillFile, load_kills
 from proxy.control.metrics import Metrics
-from proxy.control.notices import Notices
 from proxy.control.routes import ControlParts, Routes
 from proxy.control.server import ControlLimits, ControlServer
 from proxy.engine.approvals import ApprovalBook, ApprovalDesk, Question
@@ -30,29 +28,21 @@ from proxy.engine.pipeline import Engine, Parts
 from proxy.engine.sessions import DeskLimits, DeskParts, SessionDesk
 from proxy.gateway.addresses import AddressPolicy
 from proxy.gateway.dialing import Dialer, DialLimits
-from proxy.gateway.limits import Limits
 from proxy.gateway.server import Gateway
-from proxy.gateway.tls import CertificateAuthority, LeafContexts, refuse_key_logging, upstream_context
+from proxy.gateway.tls import LeafContexts, refuse_key_logging
 from proxy.identity.profiles import DEFAULTS
 from proxy.identity.sessions import PlaceholderBook
 from proxy.model.authority import Authority
-from proxy.model.errors import ConfigError, RuleFileError
+from proxy.model.errors import ConfigError
 from proxy.model.identity import JobContext, TrustedIssuer
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind
-from proxy.outbound import Outbound
 from proxy.own_identity import OwnIdentity
-from proxy.policy.compile import RuleSet
-from proxy.sinks.file import FileTrail, TrailSettings
-from proxy.sinks.keys import make_signer
-from proxy.sinks.stdout import StreamTee
 from proxy.sources.keys import JwksCache
-from proxy.sources.rules import RuleFolder, RuleReloader
-from proxy.system import SystemClock, SystemEntropy, describe_process, trim_memory
+from proxy.system import SystemEntropy, describe_process, trim_memory
 
 log = logging.getLogger("jobgate")
 
-_ORIGIN: Final = "jobgate"
 _SWEEP: Final = 5.0
 
 
@@ -63,7 +53,7 @@ class Sidecar:
     settings: Settings
     place: Authority
     control_place: Authority | Path
-    base: "_Base"
+    base: "Base"
     keys: JwksCache
     desk: SessionDesk
     engine: Engine
@@ -177,40 +167,12 @@ async def start_sidecar(
     if not issuers and local_job is None:
         raise ConfigError("issuers: none are trusted, so no job could be identified; see docs/identity.md")
     async with contextlib.AsyncExitStack() as undo:
-        base = await _lay_base(settings, undo)
+        base = await lay_base(settings, undo)
         sidecar = await _build(settings, issuers, base, undo)
         await _begin(sidecar, local_job)
         undo.pop_all()
     trim_memory()
     return sidecar
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Base:
-    """What everything else stands on."""
-
-    clock: SystemClock
-    tee: StreamTee | None
-    trail: FileTrail
-    rules: RuleReloader
-    ca: CertificateAuthority
-    trust: ssl.SSLContext
-    outbound: Outbound
-
-
-async def _lay_base(settings: Settings, undo: contextlib.AsyncExitStack) -> _Base:
-    """Take the audit directory, load the rules, make the CA. The slow part, its key, is made meanwhile."""
-    making_ca = asyncio.ensure_future(asyncio.to_thread(_make_ca, settings))
-    undo.push_async_callback(_settle, making_ca)
-    clock = SystemClock()
-    tee = StreamTee(sys.stdout.buffer) if settings.audit.stdout else None
-    trail = await _open_trail(settings, clock, tee)
-    undo.push_async_callback(trail.close)
-    rules = _load_rules(settings, trail, clock)
-    ca = await making_ca
-    trust = await asyncio.to_thread(upstream_context, settings.upstream.trust, ca)
-    outbound = Outbound(trust, connect_map(settings))
-    return _Base(clock=clock, tee=tee, trail=trail, rules=rules, ca=ca, trust=trust, outbound=outbound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +190,7 @@ class _PathParts:
 
 
 def _lay_path(
-    settings: Settings, issuers: tuple[TrustedIssuer, ...], base: _Base, given: _PathParts
+    settings: Settings, issuers: tuple[TrustedIssuer, ...], base: Base, given: _PathParts
 ) -> tuple[SessionDesk, Engine]:
     """Make the desk and the engine, on the same clock, trail, minter and kill switch."""
     clock, trail, rules, entropy = base.clock, base.trail, base.rules, SystemEntropy()
@@ -265,19 +227,8 @@ def _lay_path(
     return desk, Engine(parts)
 
 
-def own_issuer(settings: Settings, parts: ConnectorParts) -> OwnIssuer | None:
-    """Return jobgate as an issuer, where one is set."""
-    given = settings.issuer
-    if given is None:
-        return None
-    kms = None if given.kms is None else KmsKey(key_id=given.kms.key_id, region=given.kms.region)
-    key = given.key or kms
-    assert key is not None  # noqa: S101 - the settings want exactly one
-    return OwnIssuer(OwnIssuerSettings(url=given.url, key=key, lifetime=given.lifetime, also=given.also), parts)
-
-
 async def _build(
-    settings: Settings, issuers: tuple[TrustedIssuer, ...], base: _Base, undo: contextlib.AsyncExitStack
+    settings: Settings, issuers: tuple[TrustedIssuer, ...], base: Base, undo: contextlib.AsyncExitStack
 ) -> Sidecar:
     """Put the path on the base, and the gateway before it."""
     clock, trail = base.clock, base.trail
@@ -298,7 +249,7 @@ async def _build(
         placeholders=placeholders,
         approvals=approvals,
         builds=builds,
-        tell=_notices(settings, base),
+        tell=notices(settings, base),
     )
     desk, engine = _lay_path(settings, issuers, base, given)
     dialer = Dialer(
@@ -307,7 +258,7 @@ async def _build(
         connect_to=connect_map(settings),
         limits=DialLimits(total=settings.limits.connect.total_seconds()),
     )
-    gateway = Gateway(engine=engine, dialer=dialer, leaves=LeafContexts(base.ca), limits=_limits(settings))
+    gateway = Gateway(engine=engine, dialer=dialer, leaves=LeafContexts(base.ca), limits=gateway_limits(settings))
     host, port = await gateway.listen(settings.listen.host, settings.listen.port)
     undo.push_async_callback(gateway.drain, 0)
     kills = KillParts(
@@ -398,68 +349,6 @@ def _address_policy(sidecar: Sidecar) -> AddressPolicy:
     places = {sidecar.place, sidecar.control_place, None if sidecar.events is None else sidecar.events.address}
     own = frozenset((place.host, place.port) for place in places if isinstance(place, Authority))
     return AddressPolicy(allowed=sidecar.settings.upstream.allow_addresses, own=own)
-
-
-def _make_ca(settings: Settings) -> CertificateAuthority:
-    chosen = settings.ca
-    ca = (
-        CertificateAuthority.generate() if chosen is None else CertificateAuthority.load(chosen.certificate, chosen.key)
-    )
-    ca.write_certificate(settings.certs)
-    return ca
-
-
-async def _settle(task: asyncio.Future[Any]) -> None:
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def _open_trail(settings: Settings, clock: SystemClock, tee: StreamTee | None) -> FileTrail:
-    audit = settings.audit
-    wanted = TrailSettings(
-        directory=audit.directory,
-        durability=audit.durability,
-        segment_bytes=audit.segment_bytes,
-        segment_age=audit.segment_age.total_seconds(),
-    )
-    signer = make_signer(_ORIGIN, audit.checkpoint_key)
-    return await FileTrail.open(wanted, signer, clock.now, tees=() if tee is None else (tee,))
-
-
-def _load_rules(settings: Settings, trail: FileTrail, clock: SystemClock) -> RuleReloader:
-    def note(kind: Kind, facts: dict[str, Fact]) -> None:
-        trail.post(AuditRecord(kind=kind, at=clock.now(), facts=facts))
-
-    def loaded(rules: RuleSet) -> None:
-        note(Kind.RULES_LOADED, {"revision": rules.revision, "rules": len(rules.rules)})
-
-    def refused(error: RuleFileError) -> None:
-        lines: list[Fact] = [str(problem) for problem in error.problems[:10]]
-        note(Kind.RULES_REFUSED, {"problems": lines})
-        log.warning("the rules were not reloaded, the old ones stay in force:\n%s", error)
-
-    folder = RuleFolder(settings.rules, connector_scopes(), observes=settings.mode == "observe")
-    return RuleReloader(folder, on_loaded=loaded, on_refused=refused)
-
-
-def _limits(settings: Settings) -> Limits:
-    chosen = settings.limits
-    return Limits(
-        connections=chosen.connections,
-        head=chosen.head.total_seconds(),
-        idle=chosen.idle.total_seconds(),
-        decision=chosen.decision.total_seconds(),
-        connect=chosen.connect.total_seconds() + 5.0,
-        buffered_body=chosen.signed_body,
-    )
-
-
-def _notices(settings: Settings, base: _Base) -> Callable[[Question], None]:
-    """Return what tells the operators' service of a question, where one is set."""
-    given = settings.approvals
-    if given is None:
-        return lambda _: None
-    key = read_token("approvals.key", given.key, 16)
-    return Notices(url=given.notify, key=key, call=base.outbound.call, clock=base.clock).tell
 
 
 def _event_server(sidecar: Sidecar) -> ControlServer | None:

@@ -1,0 +1,1 @@
+"""The composition root: Settings in, one wired and running sidecar out."""
