@@ -29,7 +29,7 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield every setting's dotted name, as the table writes it."""
     for name, field in model.model_fields.items():
-        inner = [part for part in _models_in(field.annotation) if part.__module__ == Settings.__module__]
+        inner = [part for part in _models_in(field.annotation) if part.__module__.startswith(Settings.__module__)]
         many = "[]" if "tuple" in str(field.annotation) else ""
         if not inner or name == "others":
             yield f"{prefix}{name}"

@@ -15,9 +15,9 @@ from proxy.config import (
     connect_map,
     control_place,
     load_settings,
-    parse_listener,
     trusted_issuers,
 )
+from proxy.config.sections import parse_listener
 from proxy.model.authority import Authority
 from proxy.model.errors import ConfigError, ProtocolError
 from proxy.model.identity import TrustedIssuer

@@ -5,14 +5,15 @@ Precedence: command line, then environment (`JOBGATE_*`), then the settings file
 
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from proxy.model.authority import Authority, parse_authority, parse_host
-from proxy.model.durations import parse_duration
+from proxy.config.audit import AuditSettings
+from proxy.config.events import ApprovalSettings, EventSettings
+from proxy.config.sections import Duration, Listener, Networks, Section, parse_listener
+from proxy.model.authority import Authority, parse_authority
 from proxy.model.errors import ConfigError, JobgateError, ProtocolError, RuleFileError
 from proxy.model.grant import Secret
 from proxy.model.identity import TrustedIssuer
@@ -22,56 +23,14 @@ from proxy.sources.yaml import Located, load_yaml
 DEFAULT_FILE = Path("jobgate.yaml")
 
 
-def _listener(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse_listener(value)
-    except ProtocolError as error:
-        raise ValueError(f"{error}; write host:port, with port 0 for any free one") from None
-
-
-def parse_listener(text: str) -> Authority:
-    """Read where to listen: as an authority, or with port 0 for one the system picks. Raises ProtocolError."""
-    host, _, port = text.rpartition(":")
-    return Authority(parse_host(host), 0) if port == "0" else parse_authority(text, None)
-
-
-def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _networks(value: object) -> object:
-    return value if not isinstance(value, str) else [value]
-
-
-Listener = Annotated[Authority, BeforeValidator(_listener)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=False)
-
-
-class CaSettings(_Section):
+class CaSettings(Section):
     """An operator's own CA instead of one made per start. The key file must be readable by its owner alone."""
 
     certificate: Path
     key: Path
 
 
-class AuditSettings(_Section):
-    """Where the trail goes and how durable a record is before anything leaves."""
-
-    directory: Path = Path("audit")
-    durability: Literal["fsync", "write"] = "fsync"
-    segment_bytes: int = Field(64 * 1024 * 1024, ge=4096)
-    segment_age: Duration = timedelta(hours=1)
-    checkpoint_key: Path | None = None
-    stdout: bool = False
-
-
-class IssuerSettings(_Section):
+class IssuerSettings(Section):
     """One OIDC issuer this proxy believes."""
 
     provider: str
@@ -86,7 +45,7 @@ class IssuerSettings(_Section):
     leeway: Duration = timedelta(seconds=30)
 
 
-class TokenSource(_Section):
+class TokenSource(Section):
     """Where a token comes from: a file that something else refreshes, or a command that prints it."""
 
     file: Path | None = None
@@ -111,22 +70,22 @@ class IdentitySettings(TokenSource):
         return None if lines is None else check_declaration(lines)
 
 
-class UpstreamSettings(_Section):
+class UpstreamSettings(Section):
     """How upstreams are reached and trusted."""
 
     trust: Path | None = None
     connect_to: dict[str, str] = Field(default_factory=dict)
-    allow_addresses: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)] = ()
+    allow_addresses: Networks = ()
 
 
-class KmsSettings(_Section):
+class KmsSettings(Section):
     """An asymmetric RSA key in AWS KMS, of usage SIGN_VERIFY."""
 
     key_id: str = Field(min_length=1, max_length=2048)
     region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")
 
 
-class OwnIssuerSettings(_Section):
+class OwnIssuerSettings(Section):
     """jobgate as an issuer: rules with `subject: jobgate` show its tokens about the job to clouds."""
 
     url: str = Field(pattern=r"^https://[^\s?#@]+[^/\s?#@]$")
@@ -142,29 +101,7 @@ class OwnIssuerSettings(_Section):
         return self
 
 
-class BuildkiteEvents(_Section):
-    """A webhook of one Buildkite organization: its token, in a file, and how deliveries show it."""
-
-    organization: str = Field(min_length=1)
-    token: Path
-    form: Literal["signature", "token"] = "signature"
-
-
-class EventSettings(_Section):
-    """Where a CI delivers its events, behind whatever ends TLS."""
-
-    listen: Listener = Authority("127.0.0.1", 8082)
-    buildkite: BuildkiteEvents
-
-
-class ApprovalSettings(_Section):
-    """Who is told, over https, that a person is asked; `key`: a file with what the notices are signed with."""
-
-    notify: str = Field(pattern=r"^https://[^\s#@]+$")
-    key: Path
-
-
-class SessionSettings(_Section):
+class SessionSettings(Section):
     """How long a session may live, how many there may be, and who may list them over TCP."""
 
     ceiling: Duration = timedelta(hours=12)
@@ -172,7 +109,7 @@ class SessionSettings(_Section):
     operator_token: Path | None = None
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """Bounds on connections, time and memory; see docs/operating.md for the reasons."""
 
     connections: int = Field(4096, ge=1)
@@ -184,7 +121,7 @@ class LimitSettings(_Section):
     signed_body: int = Field(16 * 1024 * 1024, ge=0)
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything an operator can say."""
 
     listen: Listener = Authority("127.0.0.1", 8080)
@@ -267,8 +204,9 @@ def connect_map(settings: Settings) -> dict[str, Authority]:
 
 def shipped_rules() -> Path:
     """Return the rules that come with jobgate: inside an installed package, or beside a checkout's."""
-    packaged = Path(__file__).parent / "_rules"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "rules"
+    package = Path(__file__).parent.parent
+    packaged = package / "_rules"
+    return packaged if packaged.is_dir() else package.parent / "rules"
 
 
 def trusted_issuers(settings: Settings, defaults: Mapping[str, TrustedIssuer]) -> tuple[TrustedIssuer, ...]:
