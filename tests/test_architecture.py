@@ -52,14 +52,14 @@ HOMES: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("control/metrics.py",),
     "click": ("cli/",),
     "rich": ("cli/",),
-    "botocore": ("connectors/",),
+    "botocore": ("connectors/", "sources/unsealing.py"),
     "pyrage": ("sinks/", "sources/unsealing.py"),
     "nats": ("sinks/nats.py",),
     "google": ("sinks/", "control/"),
     "opentelemetry": ("sinks/", "control/"),
     "duckdb": ("cli/query.py",),
     "h11": ("control/", "outbound.py"),
-    "orjson": ("audit/canonical.py", "audit/chain.py"),
+    "orjson": ("audit/canonical.py", "audit/chain.py", "audit/sealing.py"),
 }
 
 

@@ -7,10 +7,13 @@ import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+from proxy.app.sealing import make_encoding
+from proxy.audit.encoding import Encoding
 from proxy.config import Settings, connect_map, read_token
-from proxy.connectors.own_issuer import KmsKey, OwnIssuer, OwnIssuerSettings
+from proxy.connectors.kms import KmsKey
+from proxy.connectors.own_issuer import OwnIssuer, OwnIssuerSettings
 from proxy.connectors.parts import ConnectorParts
 from proxy.connectors.registry import connector_scopes
 from proxy.control.notices import Notices
@@ -29,8 +32,6 @@ from proxy.system import SystemClock
 
 log = logging.getLogger("jobgate")
 
-_ORIGIN: Final = "jobgate"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
@@ -38,6 +39,7 @@ class Base:
 
     clock: SystemClock
     tee: StreamTee | None
+    encoding: Encoding
     trail: FileTrail
     rules: RuleReloader
     ca: CertificateAuthority
@@ -47,17 +49,45 @@ class Base:
 
 async def lay_base(settings: Settings, undo: contextlib.AsyncExitStack) -> Base:
     """Take the audit directory, load the rules, make the CA. The slow part, its key, is made meanwhile."""
-    making_ca = asyncio.ensure_future(asyncio.to_thread(_make_ca, settings))
-    undo.push_async_callback(_settle, making_ca)
     clock = SystemClock()
+    reaching = asyncio.ensure_future(_reach(settings))
+    undo.push_async_callback(_settle, reaching)
+    # Only data keys from a KMS are asked for before there is a trail; else the CA's slow key is made meanwhile.
+    encoding = await make_encoding(settings.audit, lambda: _parts(reaching, clock))
     tee = StreamTee(sys.stdout.buffer) if settings.audit.stdout else None
-    trail = await _open_trail(settings, clock, tee)
+    trail = await _open_trail(settings, clock, encoding, tee)
     undo.push_async_callback(trail.close)
     rules = _load_rules(settings, trail, clock)
-    ca = await making_ca
+    reach = await reaching
+    return Base(
+        clock=clock,
+        tee=tee,
+        encoding=encoding,
+        trail=trail,
+        rules=rules,
+        ca=reach.ca,
+        trust=reach.trust,
+        outbound=reach.outbound,
+    )
+
+
+async def _parts(reaching: "asyncio.Future[_Reach]", clock: SystemClock) -> ConnectorParts:
+    return ConnectorParts(caller=(await reaching).outbound, clock=clock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """The CA that jobs trust, and what we call others with, which never trusts that CA."""
+
+    ca: CertificateAuthority
+    trust: ssl.SSLContext
+    outbound: Outbound
+
+
+async def _reach(settings: Settings) -> _Reach:
+    ca = await asyncio.to_thread(_make_ca, settings)
     trust = await asyncio.to_thread(upstream_context, settings.upstream.trust, ca)
-    outbound = Outbound(trust, connect_map(settings))
-    return Base(clock=clock, tee=tee, trail=trail, rules=rules, ca=ca, trust=trust, outbound=outbound)
+    return _Reach(ca, trust, Outbound(trust, connect_map(settings)))
 
 
 def own_issuer(settings: Settings, parts: ConnectorParts) -> OwnIssuer | None:
@@ -84,7 +114,7 @@ async def _settle(task: asyncio.Future[Any]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _open_trail(settings: Settings, clock: SystemClock, tee: StreamTee | None) -> FileTrail:
+async def _open_trail(settings: Settings, clock: SystemClock, encoding: Encoding, tee: StreamTee | None) -> FileTrail:
     audit = settings.audit
     wanted = TrailSettings(
         directory=audit.directory,
@@ -92,8 +122,8 @@ async def _open_trail(settings: Settings, clock: SystemClock, tee: StreamTee | N
         segment_bytes=audit.segment_bytes,
         segment_age=audit.segment_age.total_seconds(),
     )
-    signer = make_signer(_ORIGIN, audit.checkpoint_key)
-    return await FileTrail.open(wanted, signer, clock.now, tees=() if tee is None else (tee,))
+    signer = make_signer(audit.origin, audit.checkpoint_key)
+    return await FileTrail.open(wanted, signer, clock.now, encoding=encoding, tees=() if tee is None else (tee,))
 
 
 def _load_rules(settings: Settings, trail: FileTrail, clock: SystemClock) -> RuleReloader:

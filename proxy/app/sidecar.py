@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from proxy import __version__
 from proxy.app.base import Base, gateway_limits, lay_base, notices, own_issuer
+from proxy.app.sealing import keep_turning
 from proxy.config import Settings, connect_map, control_place, operator_token, read_token, trusted_issuers
 from proxy.connectors.minting import CredentialMinter
 from proxy.connectors.own_issuer import OwnIssuer
@@ -320,6 +321,8 @@ async def _begin(sidecar: Sidecar, local_job: LocalJob | None) -> None:
     )
     sidecar.spawn(sidecar.base.rules.watch())
     sidecar.spawn(_sweep(desk))
+    if sidecar.settings.audit.seal is not None:
+        sidecar.spawn(_turn_keys(sidecar))
     if not sidecar.settings.issuers:
         return
     sidecar.spawn(sidecar.keys.warm())
@@ -367,6 +370,15 @@ def _event_server(sidecar: Sidecar) -> ControlServer | None:
     )
     limits = ControlLimits(body=MAX_EVENT, is_public=True)
     return ControlServer(EventRoutes(EventDesk(parts), source), given.listen, limits)
+
+
+async def _turn_keys(sidecar: Sidecar) -> None:
+    base = sidecar.base
+
+    async def parts() -> ConnectorParts:
+        return ConnectorParts(caller=base.outbound, clock=base.clock)
+
+    await keep_turning(sidecar.settings.audit, base.encoding, base.trail, parts)
 
 
 async def _sweep(desk: SessionDesk) -> None:

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from proxy.audit.verify import Report
 from proxy.cli.audit_table import Row, as_line, make_table, plain
+from proxy.cli.reading import IDENTITY
 from proxy.model.record import Kind
 from proxy.sources.trail import (
     Filter,
@@ -34,6 +35,7 @@ from proxy.sources.trail import (
     sequence_of,
     verify_trail,
 )
+from proxy.sources.unsealing import Unsealer
 
 _AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -151,9 +153,18 @@ def _notes(report: Report, *, pinned: bool) -> Iterator[str]:
 @click.option("--kind", help="Kind of record, for example flow.* or session.opened.")
 @click.option("--flow", help="Flow id, as a denial names it.")
 @click.option("--since", type=Moment(), help="Not older than: 10m, 6h, 2d, or a time with a zone.")
-def show(path: Path, follow: bool, as_json: bool, limit: int | None, **filters: Any) -> None:  # noqa: FBT001 - click's signature
+@IDENTITY
+def show(
+    path: Path,
+    *,
+    follow: bool,
+    as_json: bool,
+    limit: int | None,
+    identities: tuple[Path, ...],
+    **filters: Any,
+) -> None:
     """Print the records in PATH, a trail's directory or one segment. A flow's decision and outcome are one row."""
-    chosen = Filter(Wanted(**filters))
+    chosen = Filter(Wanted(**filters), Unsealer(identities).open)
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, emoji=False, width=_WIDE)
@@ -191,9 +202,15 @@ class _Counted:
 
 
 def _show_lines(lines: _Counted, chosen: Filter, limit: int | None) -> None:
-    wanted = (line for line in lines if chosen.admits(line) is not None)
-    for line in deque(wanted, limit) if limit else wanted:
-        click.echo(line.decode("ascii"), nl=False)
+    wanted = ((line, record) for line in lines if (record := chosen.admits(line)) is not None)
+    for line, record in deque(wanted, limit) if limit else wanted:
+        click.echo(_as_it_is(line, record), nl=False)
+
+
+def _as_it_is(line: bytes, record: dict[str, Any]) -> str:
+    """Return a line as it stands in the trail; of a sealed one that was opened, what it says."""
+    was_opened = "sealed" not in record and b',"sealed":{' in line
+    return f"{json.dumps(record)}\n" if was_opened else line.decode("ascii")
 
 
 def _show_table(lines: _Counted, chosen: Filter, pairs: "_Pairs", limit: int, console: Console) -> None:
@@ -247,7 +264,7 @@ def _follow(lines: Iterator[bytes | None], chosen: Filter, pairs: _Pairs | None,
         if line is None or (record := chosen.admits(line)) is None:
             continue
         if pairs is None:
-            sys.stdout.write(line.decode("ascii"))
+            sys.stdout.write(_as_it_is(line, record))
             sys.stdout.flush()
             continue
         waiting = pairs.open.get(str(record.get("flow")))

@@ -39,6 +39,8 @@ class Row:
         if self.record["kind"] in (Kind.DECISION, Kind.OUTCOME):
             return self._flow_cells()
         facts = {name: value for name, value in self.record.items() if name not in _ENVELOPE}
+        if "sealed" in facts:
+            facts["sealed"] = _sealed(self.record)
         return (
             _time(self.record),
             _job(self.record),
@@ -101,6 +103,8 @@ def _job(record: Mapping[str, Any]) -> Text:
 
 
 def _request(record: Mapping[str, Any]) -> str:
+    if "sealed" in record:
+        return f"{record.get('flow', '')} {_sealed(record)}"
     if "host" not in record:
         return str(record.get("flow", ""))
     host, port, scheme = str(record["host"]), record.get("port"), record.get("scheme")
@@ -111,6 +115,11 @@ def _request(record: Mapping[str, Any]) -> str:
         return f"{record.get('method') or ''} {place}".strip()
     query = "?..." if "query_sha256" in record else ""
     return f"{record['method']} {scheme}://{place}{record.get('path', '')}{query}"
+
+
+def _sealed(record: Mapping[str, Any]) -> str:
+    sealed = record.get("sealed")
+    return f"(sealed: {sealed.get('class') if isinstance(sealed, dict) else ''})"
 
 
 def _why(record: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:

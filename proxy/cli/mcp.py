@@ -15,9 +15,9 @@ from typing import Any, Final
 import click
 
 from proxy import __version__
-from proxy.audit.chain import read_record
 from proxy.cli.asking import AskError, decide_as_asked, read_facts, read_view
 from proxy.cli.proposal import Proposal, propose, read_rule
+from proxy.cli.reading import IDENTITY, read_opened
 from proxy.cli.rulebook import RuleBook, diff_of
 from proxy.engine.decide import AccessQuestion
 from proxy.model.decision import AccessRequest
@@ -32,7 +32,7 @@ from proxy.simulate.replay import describe as describe_flow
 from proxy.simulate.simulation import Question, simulate
 from proxy.simulate.suggest import at_least, keep_supported, mine
 from proxy.simulate.suggestion import Confidence, RemoveRule, SetList
-from proxy.sources.trail import find_segments, read_lines
+from proxy.sources.trail import find_segments
 from proxy.sources.yaml import load_yaml
 
 _MOST: Final = 50
@@ -47,8 +47,9 @@ _INSTRUCTIONS: Final = (
 @click.command("mcp")
 @click.argument("trail", type=click.Path(exists=True, path_type=Path))
 @click.option("--rules", "paths", multiple=True, type=click.Path(path_type=Path), help="The rules of now [rules/].")
+@IDENTITY
 @click.pass_context
-def command(ctx: click.Context, trail: Path, paths: tuple[Path, ...]) -> None:
+def command(ctx: click.Context, trail: Path, paths: tuple[Path, ...], identities: tuple[Path, ...]) -> None:
     """Answer an assistant's questions about TRAIL and the rules, on standard input and output."""
     try:
         from mcp.server import MCPServer  # noqa: PLC0415 - takes over a second, and is an extra
@@ -56,7 +57,7 @@ def command(ctx: click.Context, trail: Path, paths: tuple[Path, ...]) -> None:
     except ImportError:
         click.echo("jobgate mcp needs the extra: pip install 'jobgate[mcp]'", err=True)
         ctx.exit(3)
-    desk = Desk(trail, paths or (Path("rules"),))
+    desk = Desk(trail, paths or (Path("rules"),), identities)
     try:
         desk.check()
     except (AuditError, RuleFileError) as error:
@@ -75,6 +76,7 @@ class Desk:
 
     trail: Path
     paths: tuple[Path, ...]
+    identities: tuple[Path, ...] = ()
     mark: Callable[[], str] = field(default=lambda: secrets.token_hex(8))
 
     def check(self) -> None:
@@ -254,8 +256,7 @@ class Desk:
         return self._answer(proposal.as_json())
 
     def _records(self, _doing: str) -> Iterator[dict[str, Any]]:
-        for line in read_lines(self.trail):
-            yield read_record(line)
+        return read_opened(self.trail, self.identities)
 
     def _answer(self, value: Mapping[str, Any]) -> str:
         return fence(value, self.mark())

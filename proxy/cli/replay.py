@@ -5,7 +5,7 @@ Exit codes: 0 nothing would change, 1 something would, 2 wrong usage, 3 trail or
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from proxy.audit.chain import read_record
 from proxy.cli.audit import show_progress
+from proxy.cli.reading import IDENTITY, read_opened
 from proxy.connectors.registry import connector_scopes
 from proxy.model.errors import AuditError, RuleFileError
 from proxy.simulate.replay import Change, ChangeKind, FlowReader, Report, decide_again
 from proxy.sources.rules import RuleFolder
-from proxy.sources.trail import find_segments, read_lines
+from proxy.sources.trail import find_segments
 
 _STYLES = {
     ChangeKind.DENIED: "red",
@@ -36,13 +36,14 @@ _STYLES = {
 @click.argument("trail", type=click.Path(exists=True, path_type=Path))
 @click.option("--rules", "rules", multiple=True, type=click.Path(path_type=Path), help="The rules to try [rules/].")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@IDENTITY
 @click.pass_context
-def command(ctx: click.Context, trail: Path, rules: tuple[Path, ...], form: str) -> None:
+def command(ctx: click.Context, trail: Path, rules: tuple[Path, ...], form: str, identities: tuple[Path, ...]) -> None:
     """Decide the flows of TRAIL again by other rules, with the clock and the claims of then."""
     try:
         ruleset = RuleFolder(rules or (Path("rules"),), connector_scopes()).load()
         reader = FlowReader()
-        report = decide_again(reader.read(read_records(trail, "replaying")), ruleset)
+        report = decide_again(reader.read(read_history(trail, "replaying", identities)), ruleset)
     except (AuditError, RuleFileError) as error:
         click.echo(str(error), err=True)
         ctx.exit(3)
@@ -54,13 +55,11 @@ def command(ctx: click.Context, trail: Path, rules: tuple[Path, ...], form: str)
     ctx.exit(1 if report.changes else 0)
 
 
-def read_records(trail: Path, doing: str) -> Iterator[dict[str, Any]]:
-    """Give out the records of a trail, and show how far that got. Raises AuditError for a line that is none."""
+def read_history(trail: Path, doing: str, identities: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Give out the records of a trail, and show how far that got. Raises AuditError for what cannot be read."""
     total = sum(segment.path.stat().st_size for segment in find_segments(trail))
     with show_progress(total, doing) as advance:
-        for line in read_lines(trail):
-            advance(len(line))
-            yield read_record(line)
+        yield from read_opened(trail, identities, advance)
 
 
 def _as_json(report: Report, revision: str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from proxy.cli.asking import AskError, read_facts
-from proxy.cli.replay import read_records
+from proxy.cli.reading import IDENTITY
+from proxy.cli.replay import read_history
 from proxy.cli.simulation_forms import FORMS
 from proxy.connectors.registry import connector_scopes
 from proxy.model.errors import AuditError, RuleFileError
@@ -53,6 +54,7 @@ class _Asked:
 @click.option("--provider", type=click.Choice(PROVIDERS), help="Whose pipeline it is [told by the file].")
 @click.option("--protected", multiple=True, metavar="ENVIRONMENT", help="One that a person must let a job deploy to.")
 @click.option("--history", type=click.Path(exists=True, path_type=Path), help="A trail: what steps did before.")
+@IDENTITY
 @click.option(
     "--diff", "old", multiple=True, type=click.Path(path_type=Path), help="Rules or a pipeline of before: what changes."
 )
@@ -73,7 +75,10 @@ def command(ctx: click.Context, /, pipeline: Path, form: str, strict: bool, **op
     )
     try:
         if options["history"] is not None:
-            asked = replace(asked, flows=tuple(FlowReader().read(read_records(options["history"], "reading"))))
+            asked = replace(
+                asked,
+                flows=tuple(FlowReader().read(read_history(options["history"], "reading", options["identities"]))),
+            )
         rules = RuleFolder(options["paths"] or (Path("rules"),), connector_scopes()).read()
         documents = {str(path): _load(path) for path in (pipeline, *options["others"])}
         found = _simulate(str(pipeline), documents, rules, asked)

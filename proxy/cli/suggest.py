@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ import click
 from proxy.cli.audit_table import plain
 from proxy.cli.llm import Model, ModelError, draft, reword
 from proxy.cli.proposal import Proposal
-from proxy.cli.replay import read_records
+from proxy.cli.reading import IDENTITY
+from proxy.cli.replay import read_history
 from proxy.cli.rulebook import RuleBook, diff_of
 from proxy.model.errors import AuditError, RuleFileError
 from proxy.policy.compile import RuleSet
@@ -51,25 +53,27 @@ _TOPICS: Final = [topic.value for topic in Topic]
 @click.option("--llm", metavar="URL", help="An OpenAI-compatible endpoint, to word, group and rank [no model is used].")
 @click.option("--model", metavar="NAME", help="The model there.")
 @click.option("--draft", metavar="SENTENCE", help="Have the model draft a rule of a sentence: a patch to review.")
+@IDENTITY
 @click.pass_context
 def command(ctx: click.Context, /, trail: Path, paths: tuple[Path, ...], **options: Any) -> None:
     """Say what the flows of TRAIL suggest: permissions that are missing, grants that nobody uses, wasteful routes."""
     limit = _read_percent(options["max_unused"])
+    records = partial(_read, trail, options["identities"])
     model = _read_model(options)
     try:
         book = RuleBook(paths or (Path("rules"),))
-        history, found = mine(lambda doing: read_records(trail, doing), book.ruleset)
+        history, found = mine(records, book.ruleset)
         wanted = at_least(found, Confidence(options["confidence"]))
         wanted = [each for each in wanted if not options["topics"] or each.topic in options["topics"]]
-        shown = keep_supported(lambda doing: read_records(trail, doing), book.ruleset, wanted, book.changed)
-        written = list(_write(shown, book, trail)) if options["write"] else []
+        shown = keep_supported(records, book.ruleset, wanted, book.changed)
+        written = list(_write(shown, book, records)) if options["write"] else []
     except (AuditError, RuleFileError) as error:
         click.echo(str(error), err=True)
         ctx.exit(3)
     unused = share_unused(history, book.ruleset)
     said = _Said(shown, Wording(tuple(each.id for each in shown)), None)
     if model is not None:
-        said = _ask(model, said, book, trail, options["draft"])
+        said = _ask(model, said, book, records, options["draft"])
     if options["form"] == "json":
         click.echo(json.dumps(_as_json(said, history, book, unused), indent=2))
     else:
@@ -79,6 +83,10 @@ def command(ctx: click.Context, /, trail: Path, paths: tuple[Path, ...], **optio
     if options["check"] and unused * 100 > limit:
         click.echo(f"{unused:.0%} of the grants whose jobs ran are used by nobody; at most {limit}% may be", err=True)
         ctx.exit(1)
+
+
+type Records = Callable[[str], Iterable[Mapping[str, Any]]]
+"""The trail from its beginning, each time anew, for what is said to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +111,20 @@ def _read_model(options: Mapping[str, Any]) -> Model | None:
         raise click.BadParameter(str(error), param_hint="--llm") from None
 
 
-def _ask(model: Model, said: _Said, book: RuleBook, trail: Path, sentence: str | None) -> _Said:
+def _ask(model: Model, said: _Said, book: RuleBook, records: Records, sentence: str | None) -> _Said:
     """Ask a model. Without its answer everything is as without a model."""
     try:
         wording = reword(model, said.shown) if said.shown else said.wording
-        records: Callable[[str], Iterable[Mapping[str, Any]]] = lambda doing: read_records(trail, doing)  # noqa: E731
         drafted = None if sentence is None else draft(model, sentence, book, records)
     except ModelError as error:
         click.echo(f"the model was not used: {error}", err=True)
         return said
     places = {name: index for index, name in enumerate(wording.order)}
     return _Said(sorted(said.shown, key=lambda each: places[each.id]), wording, drafted)
+
+
+def _read(trail: Path, identities: tuple[Path, ...], doing: str) -> Iterable[Mapping[str, Any]]:
+    return read_history(trail, doing, identities)
 
 
 def _read_percent(text: str) -> int:
@@ -123,7 +134,7 @@ def _read_percent(text: str) -> int:
     return int(match[1])
 
 
-def _write(shown: list[Suggestion], book: RuleBook, trail: Path) -> Iterator[str]:
+def _write(shown: list[Suggestion], book: RuleBook, records: Records) -> Iterator[str]:
     """Make all the changes in the working tree, if replay bears out their sum; give out what was done."""
     after = RuleBook(book.paths)
     made = []
@@ -138,7 +149,7 @@ def _write(shown: list[Suggestion], book: RuleBook, trail: Path) -> Iterator[str
     if not made:
         yield "nothing to write"
         return
-    if not _holds(made, book, after.ruleset, trail):
+    if not _holds(made, book, after.ruleset, records):
         yield "nothing written: together the changes do more than each of them; write fewer, with --topic"
         return
     for file, text in after.texts.items():
@@ -147,7 +158,7 @@ def _write(shown: list[Suggestion], book: RuleBook, trail: Path) -> Iterator[str
             yield f"written: {file}"
 
 
-def _holds(made: Iterable[Suggestion], book: RuleBook, together: RuleSet, trail: Path) -> bool:
+def _holds(made: Iterable[Suggestion], book: RuleBook, together: RuleSet, records: Records) -> bool:
     """Whether every change still does what it says, and no more, with all the others made."""
     trials = [
         Suggestion(
@@ -164,7 +175,7 @@ def _holds(made: Iterable[Suggestion], book: RuleBook, together: RuleSet, trail:
         for each in made
     ]
     change: Callable[[Patch], RuleSet | None] = lambda _: together  # noqa: E731 - one and the same for all
-    keep_supported(lambda doing: read_records(trail, doing), book.ruleset, trials, change)
+    keep_supported(records, book.ruleset, trials, change)
     return not any(each.proof is None or each.proof.denies or each.proof.strays or each.proof.others for each in trials)
 
 

@@ -6,7 +6,6 @@ OpenID Connect Discovery 1.0; RFC 7517, RFC 7518, RFC 7638; AWS KMS API Referenc
 
 import asyncio
 import json
-import re
 import uuid
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Mapping
@@ -19,28 +18,17 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
-from proxy.connectors.answers import read_object
 from proxy.connectors.app_key import public_key, sign_jwt
-from proxy.connectors.aws_own import AwsCall, aws_host, call_as_sidecar
+from proxy.connectors.kms import KmsKey, ask_kms
 from proxy.connectors.own_claims import CLAIMS, OwnToken, own_claims
 from proxy.connectors.parts import ConnectorParts
 from proxy.connectors.secret_sources import SecretSource, read_pem
 from proxy.model.errors import ConfigError, CredentialError
 from proxy.model.grant import HeldToken, MintRequest, Secret
-from proxy.model.reason import Reason
-from proxy.outbound import OutboundError
 
 _SHORTEST: Final = 2048
 _RAW_LIMIT: Final = 4096
 """Bytes that KMS digests itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KmsKey:
-    """An asymmetric key in AWS KMS, of usage SIGN_VERIFY: RSA, 2048 bits or more."""
-
-    key_id: str
-    region: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +83,7 @@ class OwnIssuer:
     async def _public(self) -> RSAPublicKey:
         key = self._settings.key
         if isinstance(key, KmsKey):
-            found = await self._ask_kms(key, "GetPublicKey", {})
+            found = await ask_kms(self._parts, key, "GetPublicKey", {})
             text = found.get("PublicKey")
             try:
                 made = load_der_public_key(b64decode(text if isinstance(text, str) else "", validate=True))
@@ -116,7 +104,7 @@ class OwnIssuer:
         if len(signed) > _RAW_LIMIT:
             asked = {"Message": b64encode(sha256(signed.encode()).digest()).decode(), "MessageType": "DIGEST"}
         asked["SigningAlgorithm"] = "RSASSA_PKCS1_V1_5_SHA_256"
-        signature = (await self._ask_kms(key, "Sign", asked)).get("Signature")
+        signature = (await ask_kms(self._parts, key, "Sign", asked)).get("Signature")
         try:
             raw = b64decode(signature if isinstance(signature, str) else "", validate=True)
         except ValueError:
@@ -127,26 +115,6 @@ class OwnIssuer:
 
     async def _read(self, path: Path) -> Secret:
         return await read_pem(SecretSource(file=str(path)), self._parts)
-
-    async def _ask_kms(self, key: KmsKey, operation: str, asked: dict[str, str]) -> dict[str, Any]:
-        call = AwsCall(
-            service="kms",
-            region=key.region,
-            host=aws_host("kms", key.region),
-            headers={"content-type": "application/x-amz-json-1.1", "x-amz-target": f"TrentService.{operation}"},
-            body=json.dumps({"KeyId": key.key_id, **asked}).encode(),
-        )
-        try:
-            answer = await call_as_sidecar(self._parts, call)
-        except OutboundError as error:
-            raise CredentialError(f"KMS: {error}") from None
-        found = read_object(answer.body)
-        if answer.status != 200 or found is None:
-            code = str((found or {}).get("__type", "")).rpartition("#")[2]
-            said = code if re.fullmatch("[A-Za-z]{1,64}", code) else f"status {answer.status}"
-            is_no = answer.status < 500 and answer.status != 429
-            raise CredentialError(f"KMS: {said}", Reason.CREDENTIAL_REFUSED if is_no else Reason.CREDENTIAL_UNAVAILABLE)
-        return found
 
 
 def jwk_of(key: RSAPublicKey) -> dict[str, str]:

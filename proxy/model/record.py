@@ -36,6 +36,7 @@ class Kind(StrEnum):
     TRAIL_OPENED = "trail.opened"
     TRAIL_REPAIRED = "trail.repaired"
     TRAIL_CLOSED = "trail.closed"
+    KEY_SEALED = "key.sealed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

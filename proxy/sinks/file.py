@@ -20,6 +20,7 @@ from typing import Final, Literal
 from proxy.audit.canonical import encode
 from proxy.audit.chain import Head, link
 from proxy.audit.checkpoint import Signer
+from proxy.audit.encoding import Encoding
 from proxy.model.errors import AuditError
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind, Link
@@ -71,6 +72,7 @@ class FileTrail:
 
     def __init__(self, settings: TrailSettings, signer: Signer, now: Callable[[], datetime], disk: Disk) -> None:
         self._settings = settings
+        self._encoding = Encoding()
         self._signer = signer
         self._now = now
         self._tees: Sequence[Tee] = ()
@@ -101,12 +103,14 @@ class FileTrail:
         signer: Signer,
         now: Callable[[], datetime],
         *,
+        encoding: Encoding | None = None,
         tees: Sequence[Tee] = (),
         disk: Disk | None = None,
     ) -> "FileTrail":
         """Take the directory, mend what a crash left, continue its chain. Raises AuditError when it cannot."""
         trail = cls(settings, signer, now, RealDisk() if disk is None else disk)
         trail._tees = tees
+        trail._encoding = trail._encoding if encoding is None else encoding
         try:
             left = await trail._on_thread(trail._take_directory)
             await trail._begin(left)
@@ -141,7 +145,7 @@ class FileTrail:
 
         Cancelling gives up the wait, not the record.
         """
-        body = encode(record)
+        body = self._encoding.encode(record)
         if not self.is_writable():
             self._refused += 1
             raise AuditError(f"the audit trail cannot be written: {self._failure or 'it is behind'}")
@@ -152,7 +156,7 @@ class FileTrail:
 
     def post(self, record: AuditRecord) -> None:
         """Queue `record` behind those before it. It is kept through failures, and written first afterwards."""
-        entry = _Entry(_encode_somehow(record), None)
+        entry = _Entry(_encode_somehow(self._encoding, record), None)
         if len(self._pending) >= 2 * self._settings.backlog or self._writer is None or self._writer.done():
             self._lost += 1
             self._failure = self._failure or "records are being lost"
@@ -205,7 +209,7 @@ class FileTrail:
             **self._follows(),
         }
         detail = "jobgate ended without a record of how this flow ended"
-        entries = [self._own(Kind.TRAIL_OPENED, facts)]
+        entries = [self._own(Kind.TRAIL_OPENED, facts), *self._preface()]
         entries += [
             self._own(Kind.OUTCOME, {"flow": flow, "reason": Reason.INTERRUPTED.value, "detail": detail})
             for flow in left.open_flows
@@ -308,7 +312,7 @@ class FileTrail:
             await self._checkpoint()
         batch = self._take_batch()
         try:
-            await self._write(batch, fresh=fresh)
+            await self._write([*(self._preface() if fresh else ()), *batch], fresh=fresh)
         except BaseException:
             self._give_back(batch)
             raise
@@ -316,12 +320,14 @@ class FileTrail:
     async def _write_after_failure(self) -> None:
         """Prove that the disk takes records again by writing one that says what happened, then what was posted."""
         facts: dict[str, Fact] = {"cause": str(self._failure), "refused": self._refused, "lost": self._lost}
+        preface: list[_Entry] = []
         if self._segments.needs_fresh:
             facts |= self._follows()
+            preface = self._preface()
         refused = self._refused
         batch = self._take_batch()
         try:
-            await self._write([self._own(Kind.TRAIL_REPAIRED, facts), *batch], fresh=False)
+            await self._write([self._own(Kind.TRAIL_REPAIRED, facts), *preface, *batch], fresh=False)
         except BaseException:
             self._give_back(batch)
             raise
@@ -396,7 +402,11 @@ class FileTrail:
         self._pending = kept
 
     def _own(self, kind: Kind, facts: dict[str, Fact]) -> _Entry:
-        return _Entry(encode(AuditRecord(kind=kind, at=self._now(), facts=facts)), None)
+        return _Entry(self._encoding.encode(AuditRecord(kind=kind, at=self._now(), facts=facts)), None)
+
+    def _preface(self) -> list[_Entry]:
+        """Return what a fresh segment begins with, after what says how it follows."""
+        return [_Entry(self._encoding.encode(record), None) for record in self._encoding.preface(self._now())]
 
     def _follows(self) -> dict[str, Fact]:
         """Say where the segment before ends: what may stand after that in it is no part of the trail."""
@@ -404,10 +414,10 @@ class FileTrail:
         return {"after": name, "kept": kept} if name else {}
 
 
-def _encode_somehow(record: AuditRecord) -> bytes:
+def _encode_somehow(encoding: Encoding, record: AuditRecord) -> bytes:
     """Return the record's bytes; of one that cannot be encoded, at least that it happened."""
     try:
-        return encode(record)
+        return encoding.encode(record)
     except AuditError as error:
         facts: dict[str, Fact] = {"detail": f"unrecordable: {error}"}
         if isinstance(flow := record.facts.get("flow"), str):

@@ -198,9 +198,14 @@ def _open(path: Path) -> IO[bytes]:
 
 @dataclass(slots=True)
 class Filter:
-    """Tells which records are wanted. An outcome is wanted when its decision was: it does not repeat who and where."""
+    """Tells which records are wanted. An outcome is wanted when its decision was: it does not repeat who and where.
+
+    `open` is given a line and its record, and returns the record opened where it is sealed and that can be. What it
+    raises is for the caller: a sealed record that was altered is not one to leave out.
+    """
 
     wanted: Wanted
+    open: Callable[[bytes, dict[str, Any]], dict[str, Any]] = lambda _, record: record
     _flows: set[str] = field(default_factory=set)
 
     def admits(self, line: bytes) -> dict[str, Any] | None:
@@ -209,6 +214,7 @@ class Filter:
             record = read_record(line)
         except AuditError:
             return None
+        record = self.open(line, record)
         kind, flow = record["kind"], str(record.get("flow"))
         if kind == Kind.OUTCOME and flow in self._flows:
             self._flows.discard(flow)

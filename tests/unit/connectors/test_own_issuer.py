@@ -16,8 +16,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from proxy.connectors.kms import KmsKey
 from proxy.connectors.own_claims import OwnToken, own_claims, own_subject
-from proxy.connectors.own_issuer import KmsKey, OwnIssuer, OwnIssuerSettings
+from proxy.connectors.own_issuer import OwnIssuer, OwnIssuerSettings
 from proxy.connectors.parts import ConnectorParts
 from proxy.model.errors import ConfigError, CredentialError
 from proxy.model.grant import Grant, MintRequest
