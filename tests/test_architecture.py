@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sources": {"model", "identity", "policy", "audit", "outbound"},
     "gateway": {"model", "engine"},
     "control": {"model", "engine", "outbound"},
-    "config": {"model", "policy", "sources"},
+    "config": {"model", "policy", "audit", "sources"},
     "system": {"model"},
     "own_identity": {"model", "engine", "config"},
     "app": {"*"},

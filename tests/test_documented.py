@@ -41,8 +41,9 @@ def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    for part in getattr(annotation, "__args__", ()):
-        yield from _models_in(part)
+    for part in (*getattr(annotation, "__args__", ()), getattr(annotation, "__value__", None)):
+        if part is not None:
+            yield from _models_in(part)
 
 
 def anchor_of(heading: str) -> str:

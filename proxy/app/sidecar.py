@@ -11,6 +11,7 @@ from typing import Any, Final
 from proxy import __version__
 from proxy.app.base import Base, gateway_limits, lay_base, notices, own_issuer
 from proxy.app.sealing import keep_turning
+from proxy.app.shipping import Shipping, make_shipping
 from proxy.config import Settings, connect_map, control_place, operator_token, read_token, trusted_issuers
 from proxy.connectors.minting import CredentialMinter
 from proxy.connectors.own_issuer import OwnIssuer
@@ -36,6 +37,7 @@ from proxy.identity.sessions import PlaceholderBook
 from proxy.model.authority import Authority
 from proxy.model.errors import ConfigError
 from proxy.model.identity import JobContext, TrustedIssuer
+from proxy.model.kill import Kill
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind
 from proxy.own_identity import OwnIdentity
@@ -45,6 +47,8 @@ from proxy.system import SystemEntropy, describe_process, trim_memory
 log = logging.getLogger("jobgate")
 
 _SWEEP: Final = 5.0
+_FINISH: Final = 10.0
+"""Seconds that a sink is given at the end to take the last records; what it has not got it gets at the next start."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +70,7 @@ class Sidecar:
     kills: KillDesk
     approvals: ApprovalDesk
     builds: BuildBook
+    shipping: Shipping
     control: ControlServer | None = None
     events: ControlServer | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -99,6 +104,7 @@ class Sidecar:
     def warnings(self) -> list[str]:
         """Return what an operator should mend though the proxy serves: an older rule set, an issuer that is down."""
         found = [Reason.RULES_UNAVAILABLE.value] if self.base.rules.status.problems else []
+        found += [f"{name}: {said}" for name, said in self.shipping.troubles().items()]
         return found + ([Reason.ISSUER_UNAVAILABLE.value] if self.keys.faults else [])
 
     def request_reload(self) -> None:
@@ -130,6 +136,7 @@ class Sidecar:
         try:
             await self.base.trail.close()
         finally:
+            await self.shipping.finish(_FINISH)
             if self.base.tee is not None:
                 self.base.tee.close()
 
@@ -262,15 +269,10 @@ async def _build(
     gateway = Gateway(engine=engine, dialer=dialer, leaves=LeafContexts(base.ca), limits=gateway_limits(settings))
     host, port = await gateway.listen(settings.listen.host, settings.listen.port)
     undo.push_async_callback(gateway.drain, 0)
-    kills = KillParts(
-        clock=clock,
-        entropy=SystemEntropy(),
-        trail=trail,
-        store=KillFile(settings.kills),
-        sessions=desk,
-        cut=lambda kill: gateway.close_flows(engine.flows_of(kill)),
-        together=asyncio.gather,
-    )
+
+    def cut(kill: Kill) -> None:
+        gateway.close_flows(engine.flows_of(kill))
+
     return Sidecar(
         settings=settings,
         place=Authority(host, port),
@@ -284,9 +286,24 @@ async def _build(
         metrics=metrics,
         issuer=issuer,
         own=None if settings.identity is None else OwnIdentity(settings.identity, desk),
-        kills=KillDesk(switch, kills),
+        kills=KillDesk(
+            switch, _kill_parts(settings, base, desk, lambda kill: gateway.close_flows(engine.flows_of(kill)))
+        ),
         approvals=ApprovalDesk(book=approvals, clock=clock, trail=trail),
         builds=builds,
+        shipping=make_shipping(settings, base),
+    )
+
+
+def _kill_parts(settings: Settings, base: Base, desk: SessionDesk, cut: Callable[[Kill], None]) -> KillParts:
+    return KillParts(
+        clock=base.clock,
+        entropy=SystemEntropy(),
+        trail=base.trail,
+        store=KillFile(settings.kills),
+        sessions=desk,
+        cut=cut,
+        together=asyncio.gather,
     )
 
 
@@ -319,6 +336,7 @@ async def _begin(sidecar: Sidecar, local_job: LocalJob | None) -> None:
             **describe_process(),
         },
     )
+    sidecar.shipping.start()
     sidecar.spawn(sidecar.base.rules.watch())
     sidecar.spawn(_sweep(desk))
     if sidecar.settings.audit.seal is not None:
@@ -396,4 +414,13 @@ def _publish_gauges(sidecar: Sidecar) -> None:
     watch("trail_lost", "Records that could not be written. 0, or an alarm.", lambda: float(sidecar.base.trail.lost))
     watch("trail_writable", "1 while the trail takes records.", lambda: float(sidecar.base.trail.is_writable()))
     watch("rules", "Rules in force.", lambda: float(sidecar.base.rules.status.rules))
+    shippers = sidecar.shipping.shippers
+    each = sidecar.metrics.watch_each
+    if shippers:
+        done = lambda: {one.name: float(one.delivered) for one in shippers}  # noqa: E731
+        each("sink_delivered", "Records of the trail that a sink has, or was not to get.", "sink", done)
+        each("sink_behind_bytes", "Bytes that wait.", "sink", lambda: {one.name: float(one.behind) for one in shippers})
+    if queues := sidecar.shipping.queues:
+        kept = lambda: {one.name: float(one.size) for one in queues}  # noqa: E731
+        each("anchored", "Records covered by the last checkpoint kept there.", "anchor", kept)
     watch("rules_amber", "1 while the files on disk are not those in force.", lambda: float(bool(sidecar.warnings())))

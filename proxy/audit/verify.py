@@ -236,7 +236,7 @@ class TrailWalk:
             self._report(self._segment.line, "was added after the trail was closed")
         elif envelope.kind == Kind.OUTCOME and record.get("reason") == Reason.INTERRUPTED:
             return
-        else:
+        elif envelope.kind != Kind.KEY_SEALED:  # a start's own, like the ends of what was interrupted
             tally.own_only = False
         tally.is_closed = envelope.kind == Kind.TRAIL_CLOSED
 

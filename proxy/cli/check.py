@@ -14,6 +14,8 @@ import click
 
 from proxy import __version__
 from proxy.cli.ruletests import TestReport, find_test_files, run_tests
+from proxy.config import load_settings
+from proxy.config.routes import read_routes
 from proxy.connectors.registry import connector_scopes
 from proxy.model.errors import Problem, RuleFileError
 from proxy.policy.compile import RuleSet, compile_rules
@@ -40,6 +42,11 @@ class _Mark:
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
 @click.option("--strict", is_flag=True, help="Warnings fail too.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings: their routes are checked too.",
+)
 @click.option("--coverage", type=click.IntRange(0, 100), metavar="PERCENT", help="Fail where rule tests reach fewer.")
 @click.option("--print-schema", is_flag=True, help="Print the JSON schema of rule files and exit.")
 @click.pass_context
@@ -54,6 +61,8 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], form: str, strict: b
     if missing:
         raise click.UsageError(f"{missing[0]}: no such file or folder")
     found = _examine(chosen, scopes)
+    if more["config"] is not None:
+        found.marks.extend(_check_routes(more["config"]))
     wanted = more["coverage"]
     if wanted is not None and found.ruleset is not None and found.percent < wanted:
         message = f"rule tests reach {found.percent} % of the rules, {wanted} % are wanted"
@@ -93,6 +102,15 @@ def _examine(paths: Iterable[Path], scopes: Scopes) -> _Found:
     tests = run_tests(find_test_files(paths), ruleset)
     marks = [_Mark(id=name, severity=Severity.ERROR, problem=problem) for name, problem in tests.problems]
     return _Found(marks=_lint(documents) + marks, ruleset=ruleset, tests=tests)
+
+
+def _check_routes(config: Path) -> list[_Mark]:
+    """Return what is wrong with the routes that a settings file names. Raises ConfigError for the settings."""
+    try:
+        read_routes(load_settings(config, {}, {}))
+    except RuleFileError as error:
+        return [_Mark(id="routes", severity=Severity.ERROR, problem=one) for one in error.problems]
+    return []
 
 
 def _lint(documents: Documents) -> list[_Mark]:

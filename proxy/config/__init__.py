@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from proxy.config.audit import AuditSettings
 from proxy.config.events import ApprovalSettings, EventSettings
 from proxy.config.sections import Duration, Listener, Networks, Section, parse_listener
+from proxy.config.sinks import SinkName, SinkSettings
 from proxy.model.authority import Authority, parse_authority
 from proxy.model.errors import ConfigError, JobgateError, ProtocolError, RuleFileError
 from proxy.model.grant import Secret
@@ -131,6 +132,8 @@ class Settings(Section):
     certs: Path = Path("certs")
     ca: CaSettings | None = None
     audit: AuditSettings = AuditSettings()
+    sinks: dict[SinkName, SinkSettings] = Field(default_factory=dict)
+    routes: Path | None = None
     issuers: tuple[IssuerSettings, ...] = ()
     identity: IdentitySettings | None = None
     issuer: OwnIssuerSettings | None = None
@@ -141,6 +144,14 @@ class Settings(Section):
     upstream: UpstreamSettings = UpstreamSettings()
     kills: Path = Path(".jobgate/kills.json")
     limits: LimitSettings = LimitSettings()
+
+    @model_validator(mode="after")
+    def _sinks_need_routes(self) -> Self:
+        if bool(self.sinks) != (self.routes is not None):
+            raise ValueError("`sinks` and `routes` belong together: what goes where, see docs/sinks.md")
+        if self.sinks and "origin" not in self.audit.model_fields_set:
+            raise ValueError("`sinks` need `audit.origin`, a name that no other proxy uses, or records are mixed up")
+        return self
 
     @model_validator(mode="after")
     def _own_identity_needs_an_issuer(self) -> Self:
@@ -272,6 +283,7 @@ def _mapping(located: Located, source: Path | None) -> dict[str, Any]:
 _PATHS = (
     ("certs",),
     ("kills",),
+    ("routes",),
     ("rules",),
     ("audit", "directory"),
     ("audit", "checkpoint_key"),
@@ -296,6 +308,7 @@ def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
             section = section.get(name) if isinstance(section, dict) else None
         if isinstance(section, dict) and last in section:
             section[last] = _anchored(section[last], folder)
+    _anchor_destinations(raw, folder)
     identity = raw.get("identity")
     others = identity.get("others") if isinstance(identity, dict) else None
     for source in others if isinstance(others, list) else []:
@@ -304,6 +317,24 @@ def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
     control = raw.get("control")
     if isinstance(control, str) and not _is_tcp(control):
         raw["control"] = str(_anchored(control, folder))
+
+
+def _anchor_destinations(raw: dict[str, Any], folder: Path) -> None:
+    for section in _destinations(raw):
+        for name in ("token", "credentials", "path"):
+            if name in section:
+                section[name] = _anchored(section[name], folder)
+        headers = section.get("headers")
+        if isinstance(headers, dict):
+            section["headers"] = {name: _anchored(value, folder) for name, value in headers.items()}
+
+
+def _destinations(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the sinks and anchors, which are many and name files."""
+    sinks, audit = raw.get("sinks"), raw.get("audit")
+    anchors = audit.get("anchors") if isinstance(audit, dict) else None
+    found = [*(sinks.values() if isinstance(sinks, dict) else ()), *(anchors if isinstance(anchors, list) else ())]
+    return [each for each in found if isinstance(each, dict)]
 
 
 def _anchored(value: object, folder: Path) -> object:

@@ -63,6 +63,24 @@ class SealSettings(Section):
         return self
 
 
+class FileAnchor(Section):
+    """Checkpoints appended to a file: on another machine's disk, or one that only takes appends."""
+
+    kind: Literal["file"]
+    path: Path
+
+
+class HttpAnchor(Section):
+    """Checkpoints by POST, as text; `token`: a file with what goes as bearer token."""
+
+    kind: Literal["http"]
+    url: str = Field(pattern=r"^https://[^\s#@]+$", max_length=2048)
+    token: Path | None = None
+
+
+type Anchor = Annotated[FileAnchor | HttpAnchor, Field(discriminator="kind")]
+
+
 class AuditSettings(Section):
     """Where the trail goes and how durable a record is before anything leaves."""
 
@@ -76,3 +94,5 @@ class AuditSettings(Section):
     tags: dict[TagName, TagValue] = Field(default_factory=dict)
     job_tags: tuple[JobFact, ...] = ()
     seal: SealSettings | None = None
+    spool_bytes: int = Field(1024 * 1024 * 1024, ge=16 * 1024 * 1024)
+    anchors: tuple[Anchor, ...] = ()

@@ -6,15 +6,16 @@ clock; its answers carry a Date, so one refused call is enough to sign by AWS's 
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from proxy.connectors.parts import ConnectorParts
 from proxy.connectors.sigv4 import Keys, Scope, sign
-from proxy.model.authority import Authority
+from proxy.model.authority import Authority, parse_authority
 from proxy.model.errors import CredentialError
 from proxy.model.grant import Secret
 from proxy.model.intent import RequestView
@@ -40,6 +41,42 @@ class AwsCall:
 def aws_host(service: str, region: str, partition: str | None = None) -> str:
     """Return the host of a service's regional endpoint; the partition is the region's unless it is given."""
     return f"{service}.{region}.{_PARTITIONS[partition or ('aws-cn' if region.startswith('cn-') else 'aws')]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedCaller:
+    """Makes any call to one service as the sidecar, signed for its region."""
+
+    parts: ConnectorParts
+    service: str
+    region: str
+
+    async def call(self, call: Call) -> Answer:
+        """Return AWS's answer, whatever its status.
+
+        Raises CredentialError when the sidecar has no keys, OutboundError when there is no answer.
+        """
+        keys = await asyncio.to_thread(_own_keys)
+        now = self.parts.clock.now()
+        answer = await self.parts.caller.call(self._signed(call, keys, now))
+        offset = clock_offset(answer, now)
+        if answer.status >= 400 and offset and any(code in answer.body for code in _SKEWED):
+            answer = await self.parts.caller.call(self._signed(call, keys, now + offset))
+        return answer
+
+    def _signed(self, call: Call, keys: Keys, at: datetime) -> Call:
+        parts = urlsplit(call.url)
+        view = RequestView(
+            method=call.method,
+            scheme="https",
+            authority=parse_authority(parts.netloc, 443),
+            path=parts.path or "/",
+            query=parts.query or None,
+            headers=tuple((name, str(value)) for name, value in call.headers.items()),
+            body_length=len(call.body),
+        )
+        what = Scope(region=self.region, service=self.service, payload=sha256(call.body).hexdigest(), at=at)
+        return replace(call, headers={**call.headers, **dict(sign(view, view.query, keys, what))})
 
 
 async def call_as_sidecar(parts: ConnectorParts, call: AwsCall) -> Answer:

@@ -5,7 +5,7 @@ families are made, when somebody scrapes.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from proxy.model.decision import Decision
@@ -20,6 +20,7 @@ class Metrics:
         self._decisions: Counter[_Decided] = Counter()
         self._events: Counter[str] = Counter()
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._families: dict[str, tuple[str, str, Callable[[], Mapping[str, float]]]] = {}
 
     def count_decision(self, decision: Decision) -> None:
         """Count one decision by effect, reason and rule."""
@@ -32,6 +33,10 @@ class Metrics:
     def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Publish a gauge that is read when scraped."""
         self._gauges[f"jobgate_{name}"] = (description, read)
+
+    def watch_each(self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Publish a gauge for each of a fixed list of names, as `label`."""
+        self._families[f"jobgate_{name}"] = (description, label, read)
 
     def collect(self) -> Iterator[Any]:
         """Yield every metric family; what the client library asks a collector for."""
@@ -51,6 +56,11 @@ class Metrics:
         yield events
         for name, (description, read) in self._gauges.items():
             yield GaugeMetricFamily(name, description, value=read())
+        for name, (description, label, read_each) in self._families.items():
+            family = GaugeMetricFamily(name, description, labels=(label,))
+            for value, number in read_each().items():
+                family.add_metric((value,), number)
+            yield family
 
     def render(self) -> bytes:
         """Return the text exposition format."""

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     APPROVAL_ASKED = "approval.asked"
     APPROVAL_GIVEN = "approval.given"
     APPROVAL_REFUSED = "approval.refused"
+    SINK_REFUSED = "sink.refused"
     DECISION = "flow.decision"
     OUTCOME = "flow.outcome"
     CONNECTION = "connection.closed"

@@ -23,7 +23,7 @@ from proxy.audit.checkpoint import Signer
 from proxy.audit.encoding import Encoding
 from proxy.model.errors import AuditError
 from proxy.model.reason import Reason
-from proxy.model.record import AuditRecord, Fact, Kind, Link
+from proxy.model.record import AuditRecord, Checkpoint, Fact, Kind, Link
 from proxy.sinks.disk import Disk, RealDisk, prepare_directory, take_lock
 from proxy.sinks.keys import publish_key
 from proxy.sinks.recovery import Left, recover
@@ -76,6 +76,9 @@ class FileTrail:
         self._signer = signer
         self._now = now
         self._tees: Sequence[Tee] = ()
+        self._told: list[Callable[[Checkpoint], None]] = []
+        self._newest: Checkpoint | None = None
+        self._hold: Callable[[], str | None] = lambda: None
         self._segments = Segments(
             settings.directory, disk, durable=settings.durability == "fsync", reserve=settings.reserve
         )
@@ -140,6 +143,16 @@ class FileTrail:
         """Why the last write failed, while it has not been made good."""
         return self._failure
 
+    def on_checkpoint(self, tell: Callable[[Checkpoint], None]) -> None:
+        """Tell of each checkpoint that is durable, beginning with the last. `tell` must not block or raise."""
+        self._told.append(tell)
+        if self._newest is not None:
+            tell(self._newest)
+
+    def hold_while(self, why: Callable[[], str | None]) -> None:
+        """Take no records that somebody waits for while `why` gives a reason: nothing is allowed then."""
+        self._hold = why
+
     async def append(self, record: AuditRecord) -> Link:
         """Return once `record` is durable. Raises AuditError when it may not be; it is then not in the trail.
 
@@ -148,7 +161,7 @@ class FileTrail:
         body = self._encoding.encode(record)
         if not self.is_writable():
             self._refused += 1
-            raise AuditError(f"the audit trail cannot be written: {self._failure or 'it is behind'}")
+            raise AuditError(f"the audit trail cannot be written: {self._failure or self._hold() or 'it is behind'}")
         waiter: asyncio.Future[Link] = self._loop.create_future()
         self._pending.append(_Entry(body, waiter))
         self._wake.set()
@@ -166,7 +179,7 @@ class FileTrail:
 
     def is_writable(self) -> bool:
         """Whether a record appended now has a good chance. False means: allow nothing."""
-        if self._failure is not None or self._is_closing or not self._segments.has_reserve:
+        if self._failure is not None or self._is_closing or not self._segments.has_reserve or self._hold() is not None:
             return False
         if len(self._pending) >= self._settings.backlog:
             return False
@@ -373,6 +386,9 @@ class FileTrail:
         await self._on_thread(self._segments.checkpoint, note.signed)
         self._covered = head.size
         self._covered_at = self._loop.time()
+        self._newest = note
+        for tell in self._told:
+            tell(note)
 
     async def _restore_reserve(self) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
+from werkzeug.test import Client
 
 from proxy.demo.tls import StageRoot
 
@@ -22,6 +23,8 @@ class OpenAws:
         self._trust = str(root.certificate)
         tls = root.server_side("open-aws", (*hosts, "127.0.0.1"))
         application: Any = DomainDispatcherApplication(create_backend_app)
+        reset = Client(application).post("/moto-api/reset")  # its state is this process's
+        assert reset.status_code == 200
         self._server: Any = make_server(
             "127.0.0.1", 0, application, threaded=True, ssl_context=tls, request_handler=MotoRequestHandler
         )

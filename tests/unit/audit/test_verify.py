@@ -368,7 +368,7 @@ def test_a_first_segment_that_is_not_the_one_signed_for() -> None:
 
 def test_a_trail_that_was_only_opened_needs_no_checkpoint_yet() -> None:
     """Killed before its first checkpoint, a trail holds only what the trail itself wrote."""
-    trail = Trail().open().write(Kind.OUTCOME, flow="f", reason="interrupted")
+    trail = Trail().open().write(Kind.KEY_SEALED, key="k").write(Kind.OUTCOME, flow="f", reason="interrupted")
     assert trail.verify().is_intact
     assert not trail.write(Kind.OUTCOME, flow="f", reason="allowed").verify().is_intact
 
