@@ -52,7 +52,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("control/metrics.py",),
     "click": ("cli/",),
     "rich": ("cli/",),
-    "botocore": ("connectors/", "sources/unsealing.py"),
+    "botocore": ("connectors/", "sources/unsealing.py", "sources/objects.py"),
     "pyrage": ("sinks/", "sources/unsealing.py"),
     "nats": ("sinks/nats.py",),
     "google": ("sinks/", "control/"),

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,10 +18,12 @@ from typing import Any, Final
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from proxy.audit.verify import Report
 from proxy.cli.audit_table import Row, as_line, make_table, plain
+from proxy.cli.places import DIRECTORY, PLACE
+from proxy.cli.progress import show_progress
+from proxy.cli.query import command as query
 from proxy.cli.reading import IDENTITY
 from proxy.model.record import Kind
 from proxy.sources.trail import (
@@ -41,7 +42,6 @@ _AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHOWN: Final = 200
 _WIDE: Final = 200
-_PLACE: Final = click.Path(exists=True, path_type=Path)
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -69,7 +69,7 @@ def command() -> None:
 
 
 @command.command("verify")
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("directory", type=DIRECTORY)
 @click.option("--key", "keys", multiple=True, type=_FILE, help="Believe this public key only; may be repeated.")
 @click.option(
     "--checkpoint", "elsewhere", multiple=True, type=_FILE, help="Also hold it against checkpoints kept here."
@@ -89,18 +89,6 @@ def verify(directory: Path, *, keys: tuple[Path, ...], as_json: bool, **how: Any
     else:
         _print_report(report, pinned=bool(keys))
     return 0 if report.is_intact else 1
-
-
-@contextmanager
-def show_progress(total: int, doing: str = "verifying") -> Iterator[Callable[[int], None]]:
-    """Show how far a long walk got, to a person, beside the output."""
-    if not sys.stderr.isatty() or total < 32 << 20:
-        yield lambda _: None
-        return
-    columns = (TextColumn(doing), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("verify", total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 def _as_json(report: Report) -> dict[str, Any]:
@@ -141,7 +129,7 @@ def _notes(report: Report, *, pinned: bool) -> Iterator[str]:
 
 
 @command.command("show")
-@click.argument("path", type=_PLACE)
+@click.argument("path", type=PLACE)
 @click.option("--follow", "-f", is_flag=True, help="Go on with records as they are written.")
 @click.option("--json", "as_json", is_flag=True, help="Print the lines of the trail as they stand.")
 @click.option("--limit", type=click.IntRange(min=0), default=None, help=f"The last N only; 0: all. Tables: {_SHOWN}.")
@@ -271,3 +259,6 @@ def _follow(lines: Iterator[bytes | None], chosen: Filter, pairs: _Pairs | None,
         row = pairs.place(record) or waiting
         if row is not None and not row.is_open:
             console.print(as_line(row), soft_wrap=True)
+
+
+command.add_command(query)

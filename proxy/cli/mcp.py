@@ -16,6 +16,7 @@ import click
 
 from proxy import __version__
 from proxy.cli.asking import AskError, decide_as_asked, read_facts, read_view
+from proxy.cli.places import PLACE
 from proxy.cli.proposal import Proposal, propose, read_rule
 from proxy.cli.reading import IDENTITY, read_opened
 from proxy.cli.rulebook import RuleBook, diff_of
@@ -45,7 +46,7 @@ _INSTRUCTIONS: Final = (
 
 
 @click.command("mcp")
-@click.argument("trail", type=click.Path(exists=True, path_type=Path))
+@click.argument("trail", type=PLACE)
 @click.option("--rules", "paths", multiple=True, type=click.Path(path_type=Path), help="The rules of now [rules/].")
 @IDENTITY
 @click.pass_context

@@ -14,7 +14,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from proxy.cli.audit import show_progress
+from proxy.cli.places import PLACE
+from proxy.cli.progress import show_progress
 from proxy.cli.reading import IDENTITY, read_opened
 from proxy.connectors.registry import connector_scopes
 from proxy.model.errors import AuditError, RuleFileError
@@ -33,7 +34,7 @@ _STYLES = {
 
 
 @click.command("replay")
-@click.argument("trail", type=click.Path(exists=True, path_type=Path))
+@click.argument("trail", type=PLACE)
 @click.option("--rules", "rules", multiple=True, type=click.Path(path_type=Path), help="The rules to try [rules/].")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @IDENTITY

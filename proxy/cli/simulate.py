@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from proxy.cli.asking import AskError, read_facts
+from proxy.cli.places import PLACE
 from proxy.cli.reading import IDENTITY
 from proxy.cli.replay import read_history
 from proxy.cli.simulation_forms import FORMS
@@ -53,7 +54,7 @@ class _Asked:
 )
 @click.option("--provider", type=click.Choice(PROVIDERS), help="Whose pipeline it is [told by the file].")
 @click.option("--protected", multiple=True, metavar="ENVIRONMENT", help="One that a person must let a job deploy to.")
-@click.option("--history", type=click.Path(exists=True, path_type=Path), help="A trail: what steps did before.")
+@click.option("--history", type=PLACE, help="A trail: what steps did before.")
 @IDENTITY
 @click.option(
     "--diff", "old", multiple=True, type=click.Path(path_type=Path), help="Rules or a pipeline of before: what changes."

@@ -15,6 +15,7 @@ import click
 
 from proxy.cli.audit_table import plain
 from proxy.cli.llm import Model, ModelError, draft, reword
+from proxy.cli.places import PLACE
 from proxy.cli.proposal import Proposal
 from proxy.cli.reading import IDENTITY
 from proxy.cli.replay import read_history
@@ -36,7 +37,7 @@ _TOPICS: Final = [topic.value for topic in Topic]
 
 
 @click.command("suggest")
-@click.argument("trail", type=click.Path(exists=True, path_type=Path))
+@click.argument("trail", type=PLACE)
 @click.option("--rules", "paths", multiple=True, type=click.Path(path_type=Path), help="The rules of now [rules/].")
 @click.option("--confidence", type=click.Choice(_SURE), default="medium", show_default=True)
 @click.option(

@@ -22,6 +22,7 @@ from proxy.model.record import Kind
 
 _POLL: Final = 0.2
 _MAX_SMALL_FILE: Final = 64 * 1024 * 1024
+_TAIL: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +121,21 @@ def verify_trail(
     return walk.finish()
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
-    """Give out the lines of a trail, in order, to where it ends now. Raises AuditError."""
-    for segment in find_segments(path):
+def read_lines(path: Path, *, skip: int = 0) -> Iterator[bytes]:
+    """Give out the lines of a trail after its first `skip` segments, to where it ends now. Raises AuditError."""
+    for segment in find_segments(path)[skip:]:
         with _open(segment.path) as file:
             yield from _own_lines(segment.next_start, file)
+
+
+def last_record(path: Path) -> int:
+    """Return the number of a segment's last line; -1 when that is no whole record. Raises AuditError."""
+    with _open(path) as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _TAIL))
+        tail = file.read()
+    line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+    return -1 if is_torn(line) else sequence_of(line)
 
 
 def follow_lines(path: Path, *, after: int = -1, is_over: Callable[[], bool] = lambda: False) -> Iterator[bytes | None]:
