@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"model", "identity", "intents", "policy", "audit"},
     "pipelines": {"model", "policy"},
     "simulate": {"model", "intents", "policy", "engine", "pipelines"},
+    "reports": {"model"},
     "outbound": {"model"},
     "connectors": {"model", "outbound"},
     "sinks": {"model", "audit", "outbound"},
@@ -34,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"*"},
     "__main__": {"*"},
 }
-PURE = {"model", "identity", "intents", "policy", "audit", "engine", "pipelines", "simulate"}
+PURE = {"model", "identity", "intents", "policy", "audit", "engine", "pipelines", "simulate", "reports"}
 IMPURE_MODULES = {
     "asyncio", "socket", "os", "subprocess", "random", "secrets", "time", "logging", "threading", "uvloop", "httpx2",
     "mitmproxy", "boto3", "botocore", "urllib.request", "http.client", "tempfile", "shutil",

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from proxy.audit.verify import Report
 from proxy.cli.audit_table import Row, as_line, make_table, plain
+from proxy.cli.audit_trace import command as trace
 from proxy.cli.places import DIRECTORY, PLACE
 from proxy.cli.progress import show_progress
 from proxy.cli.query import command as query
@@ -262,3 +263,4 @@ def _follow(lines: Iterator[bytes | None], chosen: Filter, pairs: _Pairs | None,
 
 
 command.add_command(query)
+command.add_command(trace)

@@ -16,27 +16,29 @@ from proxy.model.errors import AuditError, ConfigError
 _MAKE_ONE: Final = "make one with `openssl genpkey -algorithm ed25519`"
 
 
-def make_signer(origin: str, path: Path | None = None) -> Signer:
+def make_signer(origin: str, path: Path | None = None, *, setting: str = "audit.checkpoint_key") -> Signer:
     """Return the signer of a trail: from the Ed25519 PEM file at `path`, or with a new key when there is none.
+
+    `setting` is what errors call the file.
 
     Raises ConfigError when the file is open to others, is no such key, or cannot be read.
     """
-    return Signer(origin, Ed25519PrivateKey.generate() if path is None else _read_key(path))
+    return Signer(origin, Ed25519PrivateKey.generate() if path is None else _read_key(path, setting))
 
 
-def _read_key(path: Path) -> Ed25519PrivateKey:
+def _read_key(path: Path, setting: str) -> Ed25519PrivateKey:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
-                raise ConfigError(f"audit.checkpoint_key: {path} can be read by others; run `chmod 600 {path}`")
+                raise ConfigError(f"{setting}: {path} can be read by others; run `chmod 600 {path}`")
             key = load_pem_private_key(file.read(16_384), password=None)
     except OSError as error:
-        raise ConfigError(f"audit.checkpoint_key: {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{setting}: {path} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError):
-        raise ConfigError(f"audit.checkpoint_key: {path} is not an unencrypted PEM key; {_MAKE_ONE}") from None
+        raise ConfigError(f"{setting}: {path} is not an unencrypted PEM key; {_MAKE_ONE}") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"audit.checkpoint_key: {path} is not an Ed25519 key; {_MAKE_ONE}")
+        raise ConfigError(f"{setting}: {path} is not an Ed25519 key; {_MAKE_ONE}")
     return key
 
 
