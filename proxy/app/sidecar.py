@@ -10,21 +10,21 @@ from typing import Any, Final
 
 from proxy import __version__
 from proxy.app.base import Base, gateway_limits, lay_base, notices, own_issuer
+from proxy.app.intake import empty_queue, event_server
 from proxy.app.sealing import keep_turning
 from proxy.app.shipping import Shipping, make_shipping
-from proxy.config import Settings, connect_map, control_place, operator_token, read_token, trusted_issuers
+from proxy.config import Settings, connect_map, control_place, operator_token, trusted_issuers
 from proxy.connectors.minting import CredentialMinter
 from proxy.connectors.own_issuer import OwnIssuer
 from proxy.connectors.parts import ConnectorParts
 from proxy.connectors.registry import build_connectors
-from proxy.control.event_routes import MAX_EVENT, EventRoutes
 from proxy.control.kill_file import KillFile, load_kills
 from proxy.control.metrics import Metrics
 from proxy.control.routes import ControlParts, Routes
-from proxy.control.server import ControlLimits, ControlServer
+from proxy.control.server import ControlServer
 from proxy.engine.approvals import ApprovalBook, ApprovalDesk, Question
 from proxy.engine.builds import BuildBook
-from proxy.engine.events import EventDesk, EventParts, EventSource
+from proxy.engine.events import EventDesk, EventParts
 from proxy.engine.kills import KillDesk, KillParts, KillSwitch
 from proxy.engine.pipeline import Engine, Parts
 from proxy.engine.sessions import DeskLimits, DeskParts, SessionDesk
@@ -83,7 +83,7 @@ class Sidecar:
             f"jobgate {__version__}",
             f"  proxy    http://{self.place}",
             f"  control  {self.control_place}",
-            *([] if self.events is None else [f"  events   http://{self.events.address}/v1/events/buildkite"]),
+            *([] if self.events is None else [f"  events   http://{self.events.address}/v1/events/"]),
             f"  rules    {status.rules} from {', '.join(map(str, self.settings.rules))}, revision {status.revision}"
             + (", OBSERVING: what none allows is let through" if self.settings.mode == "observe" else ""),
             f"  CA       {self.settings.certs}/ca.pem, SHA-256 {self.base.ca.fingerprint[:16]}...",
@@ -320,7 +320,7 @@ async def _begin(sidecar: Sidecar, local_job: LocalJob | None) -> None:
     control = ControlServer(Routes(_control_parts(sidecar)), sidecar.control_place)
     await control.start()
     sidecar.control = control
-    sidecar.events = _event_server(sidecar)
+    _open_intake(sidecar)
     if sidecar.events is not None:
         await sidecar.events.start()
     if isinstance(control.address, Authority):
@@ -372,22 +372,19 @@ def _address_policy(sidecar: Sidecar) -> AddressPolicy:
     return AddressPolicy(allowed=sidecar.settings.upstream.allow_addresses, own=own)
 
 
-def _event_server(sidecar: Sidecar) -> ControlServer | None:
-    """Return what takes a CI's events, where that is set."""
-    given = sidecar.settings.events
+def _open_intake(sidecar: Sidecar) -> None:
+    """Make what takes a CI's events, where that is set. Raises ConfigError."""
+    given, base = sidecar.settings.events, sidecar.base
     if given is None:
-        return None
-    base, sessions = sidecar.base, sidecar.desk
+        return
     parts = EventParts(
-        clock=base.clock, trail=base.trail, sessions=sessions, together=asyncio.gather, builds=sidecar.builds
+        clock=base.clock, trail=base.trail, sessions=sidecar.desk, together=asyncio.gather, builds=sidecar.builds
     )
-    source = EventSource(
-        organization=given.buildkite.organization,
-        token=read_token("events.buildkite.token", given.buildkite.token, 16),
-        form=given.buildkite.form,
-    )
-    limits = ControlLimits(body=MAX_EVENT, is_public=True)
-    return ControlServer(EventRoutes(EventDesk(parts), source), given.listen, limits)
+    desk = EventDesk(parts)
+    sidecar.events = event_server(given, desk)
+    if given.sqs is not None:
+        reach = ConnectorParts(caller=base.outbound, clock=base.clock)
+        sidecar.spawn(empty_queue(given.sqs, desk, reach))
 
 
 async def _turn_keys(sidecar: Sidecar) -> None:

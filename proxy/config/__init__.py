@@ -293,6 +293,8 @@ _PATHS = (
     ("issuer", "key"),
     ("issuer", "also"),
     ("events", "buildkite", "token"),
+    ("events", "github", "token"),
+    ("events", "gitlab", "token"),
     ("approvals", "key"),
     ("upstream", "trust"),
     ("session", "operator_token"),

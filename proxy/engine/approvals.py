@@ -155,7 +155,7 @@ class Approver:
 
     def _find_locked(self, session: Session, wanted: Approval, step: str) -> str:
         """Return why a step does not count as unblocked; empty when it does."""
-        found = self.builds.unblocked(session.job, step)
+        found = self.builds.unblocked(session.job, step, session.principal.provider)
         teams = " or ".join(wanted.teams)
         if found is None:
             return f"step `{step}` must be unblocked by {teams}; no event says that it was"

@@ -18,7 +18,7 @@ _PER_BUILD: Final = 2_000
 _ENDED: Final = frozenset({"finished", "passed", "failed", "canceled", "timed_out", "skipped", "broken", "expired"})
 """States that a job does not leave: a retry is another job."""
 
-type _Key = tuple[str, str, int]
+type _Key = tuple[str, str, str]
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class _Build:
 
 
 class BuildBook:
-    """Builds by organization, pipeline and number, the longest unheard of forgotten first."""
+    """Builds by CI, organization and what tells them apart there, the longest unheard of forgotten first."""
 
     def __init__(self, most: int = _BUILDS, per_build: int = _PER_BUILD) -> None:
         self._most, self._per_build = most, per_build
@@ -41,9 +41,9 @@ class BuildBook:
 
     def note(self, event: CiEvent, at: datetime) -> None:
         """Keep what a verified event says. `at`: when it came in."""
-        if event.pipeline is None or event.build_number is None:
+        key = _key(event.source, event.organization, event)
+        if key is None:
             return
-        key = (event.organization, event.pipeline, event.build_number)
         build = self._builds.pop(key, None) or _Build()
         self._builds[key] = build
         if len(self._builds) > self._most:
@@ -66,9 +66,9 @@ class BuildBook:
             if event.agent_id is not None:
                 build.agents[job_id] = event.agent_id
 
-    def about(self, job: JobContext) -> Mapping[str, object]:
-        """Return `event.*` for a job: what its build's events said, and where its token says otherwise."""
-        build = self._find(job)
+    def about(self, job: JobContext, source: str = "buildkite") -> Mapping[str, object]:
+        """Return `event.*` for a job of one CI: what its build's events said, and where its token says otherwise."""
+        build = self._find(job, source)
         if build is None:
             return {}
         agent = None if job.job_id is None else build.agents.get(job.job_id)
@@ -83,12 +83,20 @@ class BuildBook:
         }
         return {name: fact for name, fact in facts.items() if fact is not None}
 
-    def unblocked(self, job: JobContext, step: str) -> Unblocked | None:
+    def unblocked(self, job: JobContext, step: str, source: str = "buildkite") -> Unblocked | None:
         """Return who unblocked a step of a job's build last."""
-        build = self._find(job)
+        build = self._find(job, source)
         return None if build is None else build.unblocked.get(step)
 
-    def _find(self, job: JobContext) -> _Build | None:
-        if job.organization is None or job.pipeline is None or job.build_number is None:
-            return None
-        return self._builds.get((job.organization, job.pipeline, job.build_number))
+    def _find(self, job: JobContext, source: str) -> _Build | None:
+        key = None if job.organization is None else _key(source, job.organization, job)
+        return None if key is None else self._builds.get(key)
+
+
+def _key(source: str, organization: str, about: CiEvent | JobContext) -> _Key | None:
+    """Return what tells a build from all others: Buildkite's pipeline and number, elsewhere the id."""
+    if source != "buildkite":
+        return None if about.build_id is None else (source, organization, about.build_id)
+    if about.pipeline is None or about.build_number is None:
+        return None
+    return source, organization, f"{about.pipeline}#{about.build_number}"

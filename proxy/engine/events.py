@@ -13,10 +13,12 @@ from proxy.engine.builds import BuildBook
 from proxy.engine.kills import Sessions
 from proxy.engine.ports import Clock, Trail
 from proxy.identity.webhooks import Delivery, check_signature, check_token, read_event
+from proxy.identity.webhooks_github import check_github, read_github
+from proxy.identity.webhooks_gitlab import check_gitlab, read_gitlab
 from proxy.model.errors import AuditError, TokenError
 from proxy.model.event import CiEvent
 from proxy.model.grant import Secret
-from proxy.model.identity import Session
+from proxy.model.identity import JobContext, Session
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind
 
@@ -25,18 +27,24 @@ _REMEMBERED: Final = timedelta(minutes=11)
 _MOST: Final = 100_000
 _REFUSALS: Final = 60
 """On record in a minute: a stranger who sends nonsense fills no disk."""
-_ENDED_JOBS: Final = frozenset({"job.finished"})
-_ENDED_BUILDS: Final = frozenset({"build.finished", "build.skipped"})
+_ENDED_JOBS: Final = frozenset(
+    {"job.finished", "workflow_job.completed"} | {f"build.{state}" for state in ("success", "failed", "canceled")}
+)
+_ENDED_BUILDS: Final = frozenset(
+    {"build.finished", "build.skipped", "workflow_run.completed"}
+    | {f"pipeline.{state}" for state in ("success", "failed", "canceled", "skipped")}
+)
 _ENDED_AGENTS: Final = frozenset({"agent.lost", "agent.disconnected", "agent.stopped"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSource:
-    """One organization's webhook: its token, and which of the two forms its deliveries have."""
+    """One organization's webhook: its CI, its token, and how deliveries show it."""
 
     organization: str
     token: Secret
-    form: Literal["signature", "token"] = "signature"
+    form: Literal["signature", "token", "github", "gitlab"] = "signature"
+    """Buildkite's two forms, or the one that another CI has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +86,9 @@ class EventDesk:
         """
         delivery, is_authentic = Delivery(fields=fields, body=body), False
         try:
-            if source.form == "token":
-                name = check_token(delivery, source.token)
-            else:
-                name = check_signature(delivery, source.token, self._parts.clock.now())
+            name = self._check(source, delivery)
             is_authentic = True
-            event = read_event(delivery, source.organization)
+            event = _READERS.get(source.form, read_event)(delivery, source.organization)
         except TokenError as error:
             self.refuse(error.reason, str(error), client)
             return Unwelcome(is_authentic=is_authentic, reason=error.reason, detail=str(error))
@@ -91,6 +96,16 @@ class EventDesk:
             event = replace(event, unblocked=None)  # whoever saw one such delivery can make others
         await self.receive(event, name)
         return None
+
+    def _check(self, source: EventSource, delivery: Delivery) -> str:
+        match source.form:
+            case "token":
+                return check_token(delivery, source.token)
+            case "github":
+                return check_github(delivery, source.token)
+            case "gitlab":
+                return check_gitlab(delivery, source.token)
+        return check_signature(delivery, source.token, self._parts.clock.now())
 
     async def receive(self, event: CiEvent, delivery: str) -> int | None:
         """Record an event, and end what it says has ended. Returns how many sessions that were; None for a repetition.
@@ -130,26 +145,41 @@ class EventDesk:
         self._parts.trail.post(AuditRecord(kind=Kind.EVENT_REFUSED, at=now, facts=facts))
 
 
+_READERS: Final[Mapping[str, Callable[[Delivery, str], CiEvent]]] = {"github": read_github, "gitlab": read_gitlab}
+
+
 def has_ended(session: Session, event: CiEvent) -> bool:
     """Whether an event says that a session's job is over: by ids that the job's own token stated, and no others."""
     job = session.job
     if session.principal.provider != event.source or job.organization != event.organization:
         return False
+    if not _is_attempt(event, job):
+        return False
     if event.name in _ENDED_JOBS:
         return event.job_id is not None and event.job_id == job.job_id
     if event.name in _ENDED_BUILDS:
         by_id = event.build_id is not None and event.build_id == job.build_id
-        by_number = event.build_number is not None and event.build_number == job.build_number
+        # Elsewhere two repositories may have a workflow of one name, and a run of one number.
+        is_numbered = event.source == "buildkite" and event.build_number is not None
+        by_number = is_numbered and event.build_number == job.build_number
         same = by_id or (by_number and event.pipeline is not None and event.pipeline == job.pipeline)
         return same and not event.is_blocked
     return event.name in _ENDED_AGENTS and event.agent_id is not None and event.agent_id == job.agent_id
 
 
+def _is_attempt(event: CiEvent, job: JobContext) -> bool:
+    """Whether the event may be about the attempt that the job belongs to: a run's id stays when it is run again."""
+    stated = job.claims.get("run_attempt")
+    return event.attempt is None or stated is None or str(stated) == str(event.attempt)
+
+
 def _facts(event: CiEvent, ended: list[str]) -> dict[str, Fact]:
     stated: dict[str, Fact] = {
+        "repository": event.repository,
         "pipeline": event.pipeline,
         "build_id": event.build_id,
         "build_number": event.build_number,
+        "attempt": event.attempt,
         "job_id": event.job_id,
         "agent_id": event.agent_id,
         "step": event.step,

@@ -135,7 +135,7 @@ class Engine:
         parts = {**self._name(session, peer), **records.connect_facts(authority)}
         if (unfit := self._unfit(session)) is not None:
             return await self._deny(flow_id, parts, unfit)
-        job = self._with_events(session.job, parts)
+        job = self._with_events(session, parts)
         decision = reach(self._parts.rules(), job, authority, self._parts.clock.now(), session.declared)
         # Of a tunnel that is inspected only the host is decided here: other rules may speak for the requests inside.
         decision = self._stop(decision, authority.host, only_host=decision.inspect)
@@ -162,7 +162,7 @@ class Engine:
         sent = read_sent(view, stripped)
         if sent and (forbidden := self._find_forbidden(session, view, sent)) is not None:
             return await self._deny(flow_id, parts, *forbidden)
-        verdict = self._judge(session, view, led, self._with_events(session.job, parts))
+        verdict = self._judge(session, view, led, self._with_events(session, parts))
         if isinstance(verdict, BodyWanted):
             return verdict
         decision = await self._settle(session, view, verdict.decision, parts)
@@ -241,9 +241,10 @@ class Engine:
         name = hygiene.find_query_credential(view)
         return None if name is None else (Reason.CREDENTIAL_PRESENT, f"the query parameter `{name}`")
 
-    def _with_events(self, job: JobContext, parts: dict[str, Fact]) -> JobContext:
+    def _with_events(self, session: Session, parts: dict[str, Fact]) -> JobContext:
         """Return the job with what events have said of it, which goes on record with the decision."""
-        events = self._parts.builds.about(job)
+        job = session.job
+        events = self._parts.builds.about(job, session.principal.provider)
         if not events:
             return job
         parts["events"] = {name: fact for name, fact in events.items() if isinstance(fact, (str, bool))}

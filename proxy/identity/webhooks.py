@@ -22,8 +22,10 @@ WINDOW: Final = timedelta(minutes=5)
 """How far a signature's time may be from ours, either way."""
 _SIGNATURE: Final = re.compile(r"timestamp=([0-9]{1,12}),signature=([0-9a-f]{64})")
 _EVENT: Final = re.compile(r"[a-z_]{1,32}(?:\.[a-z_]{1,40})?")
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SLUG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
+UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""As Buildkite writes ids."""
+SLUG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
+"""As Buildkite names organizations and pipelines."""
 _WORD: Final = re.compile(r"[ -~]{1,255}")
 _LINE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
 _REPOSITORY: Final = re.compile(
@@ -82,25 +84,25 @@ def read_event(delivery: Delivery, organization: str) -> CiEvent:
         raise TokenError("the event has no name", Reason.IDENTITY_MALFORMED)
     if delivery.fields.get("x-buildkite-event", name) != name:
         raise TokenError("X-Buildkite-Event names another event", Reason.IDENTITY_MALFORMED)
-    build, job, pipeline = _part(told, "build"), _part(told, "job"), _part(told, "pipeline")
+    build, job, pipeline = part_of(told, "build"), part_of(told, "job"), part_of(told, "pipeline")
     number = build.get("number")
     if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 0):
         raise TokenError("`build.number` is no number", Reason.IDENTITY_MALFORMED)
-    commit = _text(build, "commit", _LINE)
+    commit = text_of(build, "commit", _LINE)
     return CiEvent(
         source="buildkite",
         name=name,
         organization=organization,
-        pipeline=_text(pipeline, "slug", _SLUG),
-        build_id=_text(build, "id", _UUID),
+        pipeline=text_of(pipeline, "slug", SLUG),
+        build_id=text_of(build, "id", UUID),
         build_number=number,
-        job_id=_text(job, "id", _UUID),
-        agent_id=_text(_part(told, "agent") or _part(job, "agent"), "id", _UUID),
-        step=_text(job, "step_key", _WORD),
-        state=_text(job or build, "state", _WORD),
+        job_id=text_of(job, "id", UUID),
+        agent_id=text_of(part_of(told, "agent") or part_of(job, "agent"), "id", UUID),
+        step=text_of(job, "step_key", _WORD),
+        state=text_of(job or build, "state", _WORD),
         is_blocked=build.get("blocked") is True,
-        build_state=_text(build, "state", _WORD),
-        branch=_text(build, "branch", _LINE),
+        build_state=text_of(build, "state", _WORD),
+        branch=text_of(build, "branch", _LINE),
         commit=commit if _COMMIT.fullmatch(commit or "") else None,  # `HEAD`, before it is known
         is_fork=_read_fork(build, pipeline),
         unblocked=_read_unblocked(job) if name == _UNBLOCKED else None,
@@ -111,10 +113,10 @@ def _read_fork(build: dict[str, Any], pipeline: dict[str, Any]) -> bool | None:
     """Return whether a pull request comes from another repository than the pipeline's; None when it cannot be told."""
     if "pull_request" not in build:
         return None
-    asked = _part(build, "pull_request")
+    asked = part_of(build, "pull_request")
     if not asked:
         return False
-    theirs, ours = (_name_repository(_text(part, "repository", _LINE)) for part in (asked, pipeline))
+    theirs, ours = (_name_repository(text_of(part, "repository", _LINE)) for part in (asked, pipeline))
     return None if theirs is None or ours is None else theirs != ours
 
 
@@ -126,10 +128,10 @@ def _name_repository(url: str | None) -> str | None:
 
 def _read_unblocked(job: dict[str, Any]) -> Unblocked | None:
     """Return who unblocked a block step, and when; None without a name."""
-    person = _part(job, "unblocked_by")
-    known = (_text(person, "id", _UUID), _text(person, "email", _WORD))
+    person = part_of(job, "unblocked_by")
+    known = (text_of(person, "id", UUID), text_of(person, "email", _WORD))
     by = frozenset(name.lower() for name in known if name)
-    stated = _text(job, "unblocked_at", _WORD)
+    stated = text_of(job, "unblocked_at", _WORD)
     try:
         at = None if stated is None else datetime.fromisoformat(stated)
     except ValueError:
@@ -139,7 +141,8 @@ def _read_unblocked(job: dict[str, Any]) -> Unblocked | None:
     return Unblocked(by=by, at=at) if by else None
 
 
-def _part(told: dict[str, Any], name: str) -> dict[str, Any]:
+def part_of(told: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an object within an event, empty where there is none. Raises TokenError for anything else."""
     part = told.get(name)
     if part is None:
         return {}
@@ -148,10 +151,11 @@ def _part(told: dict[str, Any], name: str) -> dict[str, Any]:
     return part
 
 
-def _text(part: dict[str, Any], name: str, form: re.Pattern[str]) -> str | None:
+def text_of(part: dict[str, Any], name: str, form: re.Pattern[str]) -> str | None:
+    """Return a text of a form, None where there is none. Raises TokenError for anything else."""
     value = part.get(name)
     if value is None:
         return None
     if not isinstance(value, str) or form.fullmatch(value) is None:
-        raise TokenError(f"`{name}` is not as Buildkite writes it", Reason.IDENTITY_MALFORMED)
+        raise TokenError(f"`{name}` is not as the CI writes it", Reason.IDENTITY_MALFORMED)
     return value

@@ -22,12 +22,15 @@ class CiEvent:
     """One event of a CI, its facts under the names that `JobContext` has. None: the event does not say."""
 
     source: str
-    """Which CI: `buildkite`."""
+    """Which CI: `buildkite`, `github` or `gitlab`."""
     name: str
     """As the CI calls it: `job.finished`, `build.finished`, `agent.lost`, ..."""
     organization: str
     """Whose events these are, by the setting that holds the secret; never by what the event says."""
+    repository: str | None = None
     pipeline: str | None = None
+    attempt: int | None = None
+    """Which attempt at the build, where an id is used for several (GitHub's runs)."""
     build_id: str | None = None
     build_number: int | None = None
     job_id: str | None = None

@@ -101,3 +101,23 @@ def test_what_is_kept_is_bounded() -> None:
     assert made.about(JOB)["job_state"] == "running"
     assert "job_state" not in made.about(replace(JOB, job_id="j-2"))
     assert made.unblocked(JOB, "j-2") is None
+
+
+def test_elsewhere_a_build_is_told_by_its_id() -> None:
+    """Two repositories may have a workflow of one name and a run of one number; one CI says nothing of another's."""
+    run = CiEvent(
+        source="github",
+        name="workflow_run.requested",
+        organization="acme",
+        pipeline="shop",
+        build_number=7,
+        build_id="11",
+        is_fork=True,
+    )
+    known = book(run, replace(run, build_id=None))
+    job = replace(JOB, build_id="11")
+    assert known.about(job, "github") == {"fork": True}
+    assert known.about(replace(job, build_id="12"), "github") == {}
+    assert known.about(replace(job, build_id=None), "github") == {}
+    assert known.about(job, "gitlab") == {}
+    assert known.about(job) == {}

@@ -252,3 +252,45 @@ def test_refusals_are_on_record_within_bounds() -> None:
     stage.clock.advance(timedelta(minutes=1))
     stage.desk.refuse(Reason.IDENTITY_SIGNATURE, "wrong", "127.0.0.1:9")
     assert len(stage.trail.of(Kind.EVENT_REFUSED)) == 61
+
+
+GITHUB_SIGNATURE = f"sha256={hmac.new(b'right', b'{}', sha256).hexdigest()}"
+RUN = CiEvent(source="github", name="workflow_run.completed", organization="acme", build_id="11", attempt=2)
+
+
+def on_github(**claims: object) -> Session:
+    job = JobContext(organization="acme", pipeline="shop", build_number=7, build_id="11", job_id="33", claims=claims)
+    return replace(SESSION, principal=replace(SESSION.principal, provider="github"), job=job)
+
+
+def test_a_run_ends_its_own_attempt_only() -> None:
+    """Run again it has the same id: what ended before says nothing of it; a number is no name there."""
+    assert has_ended(on_github(run_attempt="2"), RUN)
+    assert has_ended(on_github(run_attempt=2), RUN)
+    assert has_ended(on_github(), RUN)
+    assert has_ended(on_github(run_attempt="3"), replace(RUN, attempt=None))
+    assert not has_ended(on_github(run_attempt="3"), RUN)
+    assert not has_ended(on_github(), replace(RUN, build_id=None, pipeline="shop", build_number=7))
+    job = replace(RUN, name="workflow_job.completed", build_id=None, job_id="33")
+    assert has_ended(on_github(run_attempt="2"), job)
+
+
+@pytest.mark.parametrize(
+    "form, fields, body",
+    [
+        ("github", {"x-hub-signature-256": GITHUB_SIGNATURE, "x-github-event": "ping"}, b"{}"),
+        (
+            "gitlab",
+            {"x-gitlab-token": "right"},
+            b'{"object_kind":"build","build_status":"success","project":{"path_with_namespace":"acme/a"}}',
+        ),
+    ],
+)
+async def test_other_cis_deliveries_are_read_as_theirs(
+    form: Literal["github", "gitlab"], fields: dict[str, str], body: bytes
+) -> None:
+    """Each by its own check and its own reader."""
+    stage = Stage()
+    source = EventSource(organization="acme", token=Secret("right"), form=form)
+    assert await stage.desk.deliver(source, fields, body, "127.0.0.1:9") is None
+    assert stage.trail.of(Kind.EVENT_RECEIVED)[0].facts["source"] == form
