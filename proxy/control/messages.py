@@ -25,6 +25,9 @@ _ONCE: Final = frozenset(
         "x-buildkite-event",
         "x-buildkite-signature",
         "x-buildkite-token",
+        "x-github-event",
+        "x-gitlab-token",
+        "x-hub-signature-256",
     }
 )
 _BROWSER: Final = (
