@@ -13,6 +13,7 @@ from bench.table import Row, render
 
 CASES = {
     "flows": cases.measure_flows,
+    "audit": cases.measure_audit,
     "decisions": cases.measure_decisions,
     "decoding": cases.measure_decoding,
     "whatif": cases.measure_whatif,

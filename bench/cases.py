@@ -76,6 +76,19 @@ def measure_flows(folder: Path, origin: Origin, effort: Effort) -> Iterator[Row]
             yield Row(what=f"flows/s against {other.name}", target="", measured=f"{ratio:.2f}x")
 
 
+def measure_audit(folder: Path, origin: Origin, effort: Effort) -> Iterator[Row]:
+    """What writing the trail costs: flows per second with it and without any, taking turns; and verifying it."""
+    with run_jobgate(folder, origin) as ours, run_jobgate(folder, origin, module="bench.null_trail") as without:
+        figures: dict[str, list[float]] = {ours.name: [], without.name: []}
+        for _ in range(effort.rounds):
+            for contender in (ours, without):
+                figures[contender.name].append(_load(contender, origin, effort)["per_second"])
+    written, bare = (statistics.median(figures[each.name]) for each in (ours, without))
+    yield Row(what="flows/s without any trail", target="", measured=f"{bare:,.0f}")
+    cost = 1 - written / bare
+    yield Row(what="flows/s that the trail costs", target="<= 10 %", measured=f"{cost:.1%}", is_met=cost <= 0.10)
+
+
 def _load(contender: Contender, origin: Origin, effort: Effort) -> dict[str, float]:
     words = python(
         *("-m", "bench.load"),

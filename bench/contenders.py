@@ -73,8 +73,11 @@ def run_origin(folder: Path) -> Iterator[Origin]:
 
 
 @contextmanager
-def run_jobgate(folder: Path, origin: Origin) -> Iterator[Contender]:
-    """Run jobgate with a session of a job that a Buildkite-shaped issuer vouches for."""
+def run_jobgate(folder: Path, origin: Origin, *, module: str = "proxy") -> Iterator[Contender]:
+    """Run jobgate with a session of a job that a Buildkite-shaped issuer vouches for.
+
+    `module` is started in place of the package itself: `bench.null_trail` keeps no records.
+    """
     issuer = Issuer(origin.root.server_side("issuer", (HOST, "agent.buildkite.com")))
     issuer.start()
     try:
@@ -82,12 +85,12 @@ def run_jobgate(folder: Path, origin: Origin) -> Iterator[Contender]:
             home = Path(name)
             port, log = free_port(), home / "jobgate.log"
             _write_settings(home, port, origin, issuer)
-            words = python("-m", "proxy", "run", "--config", str(home / "jobgate.yaml"))
+            words = python("-m", module, "run", "--config", str(home / "jobgate.yaml"))
             with started(words, PROXY_CORE, log) as program:
                 ready = wait_until(lambda: _is_ready(home / "control.sock"), program, log)
                 secret = _open_session(home / "control.sock", issuer)
                 yield Contender(
-                    name="jobgate, whole path",
+                    name="jobgate, whole path" if module == "proxy" else "jobgate, no trail",
                     port=port,
                     pid=program.pid,
                     trust=home / "certs" / "ca.pem",

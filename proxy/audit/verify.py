@@ -257,7 +257,8 @@ class TrailWalk:
         if "after" not in record or self._before.name == "":
             return
         if record["after"] == self._before.name and record.get("kept") == self._before.kept:
-            self._unexplained = None
+            if not self._tally.is_closed:  # after a good end no batch can have failed: somebody else wrote there
+                self._unexplained = None
         else:
             self._report(self._segment.line, f"says that {self._before.name} ends elsewhere than it does")
 

@@ -327,6 +327,15 @@ def test_a_failed_batch_left_behind_is_explained() -> None:
     assert report.records == 3
 
 
+def test_nothing_may_stand_behind_a_good_end() -> None:
+    """After `trail.closed` no batch can have failed: a line behind it is no leftover, whatever the next start says."""
+    trail = Trail().open().sign().write(Kind.CONNECTION).write(Kind.TRAIL_CLOSED).sign()
+    trail.open(after=FIRST, kept=trail.kept(FIRST)).sign()
+    assert trail.verify().is_intact
+    trail.segments[FIRST].append(trail.segments[FIRST][-1])
+    assert messages(trail.verify()) == [f"{FIRST}:4: lines that are no part of the trail"]
+
+
 @pytest.mark.parametrize("after, kept", [(FIRST, 1), ("trail-000000000009.jsonl", 0), (FIRST, None)])
 def test_a_seam_that_does_not_fit_is_found(after: str, kept: int | None) -> None:
     """A segment that misstates how the one before ends was not written after it."""
