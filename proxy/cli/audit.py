@@ -21,6 +21,7 @@ from rich.console import Console
 
 from proxy.audit.verify import Report
 from proxy.cli.audit_evidence import command as evidence
+from proxy.cli.audit_export import export, schema
 from proxy.cli.audit_table import Row, as_line, make_table, plain
 from proxy.cli.audit_trace import command as trace
 from proxy.cli.places import DIRECTORY, PLACE
@@ -266,3 +267,5 @@ def _follow(lines: Iterator[bytes | None], chosen: Filter, pairs: _Pairs | None,
 command.add_command(query)
 command.add_command(trace)
 command.add_command(evidence)
+command.add_command(export)
+command.add_command(schema)

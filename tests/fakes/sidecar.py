@@ -11,10 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+
+import jsonschema
 
 from proxy.demo.flows import Flow, collect_flows
 from proxy.demo.internet import Internet
@@ -29,6 +32,9 @@ METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 OURS = {"organization": "acme"}
 NAMES = ("origin.test", "other.test", "secret.test", "bearer.test")
 DENIED = "denied.test"
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).resolve().parents[2] / "docs" / "record.schema.json").read_text())
+)
 
 
 def rule(name: str, to: Sequence[str] | str, **more: Any) -> dict[str, Any]:
@@ -121,11 +127,14 @@ class World:
         fresh.replace(self.rule_file)
 
     def stop(self) -> None:
+        written: list[dict[str, Any]] = []
         with contextlib.suppress(AttributeError):
             self.sidecar.stop(timeout=10)
+            written = self.sidecar.records()
         for part in (self.issuer, self.origin, self.plain, self.internet):
             part.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+        check_records(written)
 
     def token(self, job: BuildJob, audience: str = AUDIENCE, **changes: Any) -> str:
         return self.issuer.mint(job, TokenWish(audience=audience), **changes)
@@ -198,6 +207,15 @@ class Job:
         """Run curl, silent but for errors; return its output."""
         done = self.run("curl", "-sS", "--max-time", "20", *arguments, code=code, **options)
         return done.stdout.decode("latin-1")
+
+
+def check_records(written: Sequence[dict[str, Any]]) -> None:
+    """Hold what any test made a sidecar write to the published schema: of each kind the first few."""
+    seen: Counter[str] = Counter()
+    for record in written:
+        seen[record["kind"]] += 1
+        if seen[record["kind"]] <= 20:
+            SCHEMA.validate(record)
 
 
 def wait_until(answer: Callable[[], Any], seconds: float = 15.0) -> Any:
