@@ -9,6 +9,7 @@ import click
 from proxy.cli.environment import FORMATS, job_environment
 from proxy.config import Settings, control_place, load_settings
 from proxy.control.client import ControlClient
+from proxy.engine.presented import is_trace
 from proxy.model.errors import ConfigError
 from proxy.model.grant import Secret
 
@@ -51,7 +52,13 @@ def _open(client: ControlClient, settings: Settings, options: dict[str, object])
     if options["agent"] and not agent:
         raise ConfigError(f"{AGENT} is not set: --agent is for a Buildkite job, before its command starts")
     token = _read_token(str(options["token_file"]))
-    opened = client.open_session(token, others, agent_token=None if agent is None else Secret(agent))
+    trace = os.environ.get("TRACEPARENT", "")
+    opened = client.open_session(
+        token,
+        others,
+        agent_token=None if agent is None else Secret(agent),
+        trace=trace if is_trace(trace) else None,
+    )
     certs = settings.certs.absolute()
     variables = job_environment(str(opened["proxy_url"]), certs, is_mediated=agent is not None)
     return {**variables, SESSION_ID: str(opened["session"]), SESSION_SECRET: str(opened["secret"])}

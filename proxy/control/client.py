@@ -56,10 +56,12 @@ class ControlClient:
         others: tuple[str, ...] = (),
         intents: tuple[str, ...] = (),
         agent_token: Secret | None = None,
+        trace: str | None = None,
     ) -> dict[str, Any]:
         """Exchange tokens; returns `session`, `secret`, `proxy_url`, `expires_at` and `job`.
 
-        `intents` is what the job's step declares that it will do; `agent_token` what its agent calls its CI with.
+        `intents` is what the job's step declares that it will do; `agent_token` what its agent calls its CI with;
+        `trace` its `traceparent`.
         """
         body: dict[str, Any] = {"token": token}
         if others:
@@ -68,6 +70,8 @@ class ControlClient:
             body["intents"] = list(intents)
         if agent_token is not None:
             body["agent_token"] = agent_token.reveal()
+        if trace is not None:
+            body["traceparent"] = trace
         return self._expect(201, self.call("POST", "/v1/sessions", body=body)).json()
 
     def close_session(self, session_id: str, secret: Secret) -> None:

@@ -13,9 +13,10 @@ from typing import Any, Final, Protocol
 
 from proxy.control.messages import Refusal, Reply, Request, denial_reply, error_reply, json_reply, read_json
 from proxy.engine.approvals import ApprovalDesk
+from proxy.engine.presented import check_declared, is_trace
 from proxy.engine.records import job_facts
 from proxy.engine.seam import Denial
-from proxy.engine.sessions import MAX_OTHER_TOKENS, OpenedSession, check_declared
+from proxy.engine.sessions import MAX_OTHER_TOKENS, OpenedSession
 from proxy.model.authority import Authority
 from proxy.model.errors import IntentError
 from proxy.model.grant import Secret
@@ -27,7 +28,7 @@ _SESSION: Final = re.compile(r"/v1/sessions/([A-Za-z0-9_.-]{1,64})")
 _APPROVAL: Final = re.compile(r"/v1/approvals/([A-Za-z0-9_.-]{1,64})")
 _KILL: Final = re.compile(r"/v1/kills/([A-Za-z0-9_.-]{1,64})")
 _DOCUMENTS: Final = ("/.well-known/openid-configuration", "/.well-known/jwks.json")
-_FIELDS: Final = ("token", "tokens", "intents", "agent_token")
+_FIELDS: Final = ("token", "tokens", "intents", "agent_token", "traceparent")
 _AGENT_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{8,4096}")
 _MALFORMED: Final = Reason.BODY_MALFORMED.value
 
@@ -49,6 +50,7 @@ class Desk(Protocol):
         peer_address: str,
         declared: tuple[str, ...] | None = None,
         agent_token: Secret | None = None,
+        trace: str | None = None,
     ) -> OpenedSession | Denial:
         """Exchange tokens for a session."""
 
@@ -155,7 +157,7 @@ class Routes:
     async def _open(self, request: Request) -> Reply:
         token, others = _read_tokens(request)
         opened = await self._parts.desk.open(
-            token, others, request.peer, _read_declared(request), _read_agent_token(request)
+            token, others, request.peer, _read_declared(request), _read_agent_token(request), _read_trace(request)
         )
         if isinstance(opened, Denial):
             return denial_reply(opened)
@@ -302,6 +304,16 @@ def _read_agent_token(request: Request) -> Secret | None:
     if not isinstance(token, str) or _AGENT_TOKEN.fullmatch(token) is None:
         raise Refusal(400, _MALFORMED, "`agent_token` is the agent's token: letters, digits and `-._~+/=`")
     return Secret(token)
+
+
+def _read_trace(request: Request) -> str | None:
+    """Return the trace that the job belongs to, where one is handed over. Raises Refusal."""
+    trace = read_json(request).get("traceparent")
+    if trace is None:
+        return None
+    if not isinstance(trace, str) or not is_trace(trace):
+        raise Refusal(400, _MALFORMED, "`traceparent` is a W3C traceparent: 00-TRACE-SPAN-FLAGS in lower-case hex")
+    return trace
 
 
 def _read_declared(request: Request) -> tuple[str, ...] | None:

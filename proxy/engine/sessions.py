@@ -33,14 +33,12 @@ from proxy.identity.tokens import (
     replay_key,
     verify,
 )
-from proxy.model.errors import AuditError, IntentError, IssuerError, TokenError
+from proxy.model.errors import AuditError, IssuerError, TokenError
 from proxy.model.grant import AGENT_TOKEN, Dropped, HeldToken, Secret
 from proxy.model.identity import JobContext, Principal, Session, TrustedIssuer, UnverifiedToken, VerifiedClaims
 from proxy.model.placeholder import PUBLIC, Placeholders, derive_placeholders
 from proxy.model.reason import Reason
 from proxy.model.record import AuditRecord, Fact, Kind
-from proxy.policy.declaring import check_declaration
-from proxy.policy.patterns import PatternError
 
 MAX_OTHER_TOKENS: Final = 8
 # Claims that name one job: a token handed over beside the first must not come from another.
@@ -106,6 +104,7 @@ class _Asked:
     placeholders: Placeholders
     declared: tuple[str, ...] | None = None
     agent_token: Secret | None = None
+    trace: str | None = None
 
 
 @dataclass(slots=True)
@@ -162,14 +161,16 @@ class SessionDesk:
         peer_address: str,
         declared: tuple[str, ...] | None = None,
         agent_token: Secret | None = None,
+        trace: str | None = None,
     ) -> OpenedSession | Denial:
         """Exchange a token, and the job's tokens for other audiences, for a session and its password.
 
         `declared` is what the step says it will do. The first declaration of a job stands for all its sessions.
         `agent_token` is what the job's agent calls its CI with, for the connector that does so in the job's name.
+        `trace` is the job's own `traceparent`: a label for telemetry.
         """
         secret = self._parts.entropy.new_secret()
-        asked = _Asked(token, others, peer_address, derive_placeholders(secret.reveal()), declared, agent_token)
+        asked = _Asked(token, others, peer_address, derive_placeholders(secret.reveal()), declared, agent_token, trace)
         opened = await self._open(asked, digest_secret(secret.reveal()))
         return opened if isinstance(opened, Denial) else OpenedSession(session=opened, secret=secret)
 
@@ -312,6 +313,7 @@ class SessionDesk:
             tokens=_with_agent(identified.tokens, asked.agent_token, now + self._limits.ceiling),
             declared=self._declare(identified, asked.declared),
             placeholders=asked.placeholders,
+            trace=asked.trace,
         )
         return await self._enter(session, identified, address, digest)
 
@@ -476,18 +478,12 @@ def _opened_record(session: Session, identified: _Identified, address: str) -> A
     }
     if session.declared is not None:
         facts["declared"] = [*session.declared]
+    if session.trace is not None:
+        facts["trace"] = session.trace
     drift = find_drift(identified.claims, identified.trusted)
     if drift:
         facts["drift"] = list(drift)
     return AuditRecord(kind=Kind.SESSION_OPENED, at=session.opened_at, facts=facts)
-
-
-def check_declared(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return what a step declares, in one spelling. Raises IntentError that says what is wrong with which line."""
-    try:
-        return check_declaration(tuple(lines))
-    except PatternError as error:
-        raise IntentError(str(error)) from None
 
 
 def _closed_record(at: datetime, session: Session, why: str, dropped: Sequence[Dropped] | None) -> AuditRecord:

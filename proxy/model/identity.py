@@ -108,5 +108,7 @@ class Session:
     """The job's other tokens by audience (`sts.amazonaws.com`), for connectors."""
     declared: tuple[str, ...] | None = None
     """What the step said it would do, as `intent:` lines. It can only take away; None: nothing was said."""
+    trace: str | None = None
+    """The `traceparent` that whoever opened it handed over: a label, for telemetry."""
     placeholders: Placeholders = PUBLIC
     """What this job, and no other, sends in place of credentials."""

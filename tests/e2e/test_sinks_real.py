@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from proxy.demo.sidecar import JobSession
 from tests.fakes.collector import Collector
 from tests.fakes.open_aws import KEYS, REGION, OpenAws
 from tests.fakes.sidecar import OPEN, World, rule, wait_until
@@ -284,7 +285,10 @@ def test_a_collector_gets_logs_spans_and_metrics(world: World, collector: Collec
     key = world.folder / "key"
     key.write_text("secret-of-a-collector")
     with_sink(world, {"kind": "otlp", "url": "https://otlp.test", "headers": {"x-api-key": str(key)}}).start()
-    job = world.open()
+    known = world.issuer.add_job()
+    opened = world.sidecar.api.open_session(world.token(known), trace=f"00-{'ab' * 16}-{'cd' * 8}-01")
+    session = JobSession(id=str(opened["session"]), secret=str(opened["secret"]), proxy_url=str(opened["proxy_url"]))
+    job = world.job(session)
     job.curl("https://origin.test/a")
     job.curl("http://unknown.test/denied")
     wait_until(lambda: len(world.records("flow.outcome")) == 1)
@@ -310,7 +314,7 @@ def test_a_collector_gets_logs_spans_and_metrics(world: World, collector: Collec
         for span in scope.spans
     ]
     assert [span.name for span in spans] == ["GET origin.test", "GET unknown.test"] or len(spans) == 2
-    assert len({span.trace_id for span in spans}) == 1
+    assert {(span.trace_id.hex(), span.parent_span_id.hex()) for span in spans} == {("ab" * 16, "cd" * 8)}
     assert all(len(span.trace_id) == 16 and len(span.span_id) == 8 for span in spans)
     by_span = {log.span_id for log in logs if log.span_id}
     assert {span.span_id for span in spans} <= by_span

@@ -10,9 +10,9 @@ import pytest
 
 from proxy.engine.kills import KillSwitch
 from proxy.engine.seam import Denial, Peer, Presented
-from proxy.engine.sessions import DeskLimits, DeskParts, OpenedSession, SessionDesk, check_declared
+from proxy.engine.sessions import DeskLimits, DeskParts, OpenedSession, SessionDesk
 from proxy.identity.sessions import PlaceholderBook
-from proxy.model.errors import AuditError, ConfigError, IntentError, IssuerError
+from proxy.model.errors import AuditError, ConfigError, IssuerError
 from proxy.model.grant import AGENT_TOKEN, Credential, Dropped, Fate, Secret
 from proxy.model.identity import JobContext, Session, TrustedIssuer, UnverifiedToken
 from proxy.model.kill import Kill, KillScope
@@ -131,6 +131,17 @@ async def test_a_token_becomes_a_session_and_its_record() -> None:
     assert facts["job"]["step"] == "upload"
     assert "eyJ" not in str(bench.trail.records)
     assert opened.secret.reveal() not in str(bench.trail.records)
+
+
+async def test_the_jobs_own_trace_is_on_record() -> None:
+    """A label for telemetry, on the session and its record; absent where none was handed over."""
+    bench = Bench()
+    trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    opened = await bench.desk.open(token_with(), (), "127.0.0.1:9", trace=trace)
+    assert isinstance(opened, OpenedSession)
+    assert opened.session.trace == trace
+    await bench.open(token_with(build_number=43))
+    assert [each.facts.get("trace") for each in bench.trail.of(Kind.SESSION_OPENED)] == [trace, None]
 
 
 async def test_a_token_opens_one_session_whichever_way_it_comes() -> None:
@@ -579,13 +590,6 @@ async def test_an_own_and_a_local_job_may_declare() -> None:
     local = await bench.desk.open_local(JobContext(), DECLARED)
     assert isinstance(own, Session)
     assert own.declared == local.declared == DECLARED
-
-
-def test_a_declaration_is_checked() -> None:
-    """What is no intent is told by what is wrong with it."""
-    assert check_declared(["npm  install *"]) == DECLARED
-    with pytest.raises(IntentError, match="is no protocol that is read"):
-        check_declared(["nmp install *"])
 
 
 async def test_each_session_has_placeholders_of_its_password() -> None:
