@@ -1,6 +1,8 @@
 """Sinks, routes and anchors made from settings, and what drives them beside the flows."""
 
 import asyncio
+import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,14 +17,18 @@ from proxy.config.routes import read_routes
 from proxy.config.sinks import ElasticSink, HttpSink, NatsSink, ObjectLock, OtlpSink, S3Sink, SinkSettings, SplunkSink
 from proxy.connectors.aws_own import SignedCaller, aws_host
 from proxy.connectors.parts import ConnectorParts
-from proxy.model.errors import ConfigError
+from proxy.model.errors import AuditError, ConfigError
 from proxy.model.grant import Secret
 from proxy.model.record import AuditRecord, Fact, Kind
 from proxy.sinks import anchors, http, nats, s3
 from proxy.sinks.port import Sink
+from proxy.sinks.retention import Keeper, Retention
 from proxy.sinks.shipping import Lane, Shipper
 
+log = logging.getLogger("jobgate")
+
 _MEASURE: Final = 1.0
+_PRUNE: Final = 60.0
 _SHORTEST_TOKEN: Final = 8
 
 
@@ -52,6 +58,10 @@ class Shipping:
         """Return what is wrong with each destination that is in trouble."""
         said = {each.name: each.failure for each in self.shippers} | {each.name: each.failure for each in self.queues}
         return {name: failure for name, failure in said.items() if failure is not None}
+
+    def delivered(self) -> int:
+        """Return how many records every sink has; with no sink, all."""
+        return min((shipper.delivered for shipper in self.shippers), default=sys.maxsize)
 
     async def finish(self, within: float) -> None:
         """Deliver the rest, after the trail was closed, as far as that takes no longer than so many seconds."""
@@ -93,6 +103,26 @@ def make_shipping(settings: Settings, base: Base) -> Shipping:
         base.trail.on_checkpoint(queue.put)
     base.trail.hold_while(made.hold)
     return made
+
+
+async def keep_only_wanted(settings: Settings, base: Base, shipping: Shipping) -> None:
+    """Remove segments whose time is over, one after the other, until cancelled."""
+    given = settings.audit.retention
+    assert given is not None  # noqa: S101 - only started where it is set
+    by_tag = {(tag, value): keep for tag, values in given.by_tag.items() for value, keep in values.items()}
+    keeper = Keeper(settings.audit.directory, Retention(keep=given.keep, by_tag=by_tag), shipping.delivered)
+    while True:
+        try:
+            gone = await asyncio.to_thread(keeper.find, base.clock.now())
+            if gone is not None:
+                facts: dict[str, Fact] = {"segment": gone.path.name, "first": gone.first, "last": gone.last}
+                facts["held"] = {name: [*values] for name, values in gone.tags.items()}
+                await base.trail.append(AuditRecord(kind=Kind.TRAIL_PRUNED, at=base.clock.now(), facts=facts))
+                await asyncio.to_thread(keeper.remove, gone)
+                continue
+        except AuditError as error:
+            log.warning("audit.retention: %s", error)
+        await asyncio.sleep(_PRUNE)
 
 
 def _note_refusal(base: Base, name: str, number: int, said: str) -> None:

@@ -12,7 +12,7 @@ from proxy import __version__
 from proxy.app.base import Base, gateway_limits, lay_base, notices, own_issuer
 from proxy.app.intake import empty_queue, event_server
 from proxy.app.sealing import keep_turning
-from proxy.app.shipping import Shipping, make_shipping
+from proxy.app.shipping import Shipping, keep_only_wanted, make_shipping
 from proxy.config import Settings, connect_map, control_place, operator_token, trusted_issuers
 from proxy.connectors.minting import CredentialMinter
 from proxy.connectors.own_issuer import OwnIssuer
@@ -337,6 +337,8 @@ async def _begin(sidecar: Sidecar, local_job: LocalJob | None) -> None:
         },
     )
     sidecar.shipping.start()
+    if sidecar.settings.audit.retention is not None:
+        sidecar.spawn(keep_only_wanted(sidecar.settings, sidecar.base, sidecar.shipping))
     sidecar.spawn(sidecar.base.rules.watch())
     sidecar.spawn(_sweep(desk))
     if sidecar.settings.audit.seal is not None:

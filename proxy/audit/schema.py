@@ -158,6 +158,7 @@ FIELDS: Final[Mapping[Kind, Mapping[str, Any]]] = {
     Kind.SINK_REFUSED: {"sink": _T, "record": _I, "detail": _T},
     Kind.TRAIL_OPENED: {"origin": _T, "key": _T, "interrupted": _I, "torn": _I, "after": _T, "kept": _I},
     Kind.TRAIL_REPAIRED: {"cause": _T, "refused": _I, "lost": _I, "after": _T, "kept": _I},
+    Kind.TRAIL_PRUNED: {"segment": _T, "first": _I, "last": _I, "held": _OBJECT},
     Kind.TRAIL_CLOSED: {"lost": _I},
     Kind.KEY_SEALED: {"key": _T, "class": _T, "recipients": _TEXTS, "wrapped": _T},
 }

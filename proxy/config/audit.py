@@ -81,6 +81,13 @@ class HttpAnchor(Section):
 type Anchor = Annotated[FileAnchor | HttpAnchor, Field(discriminator="kind")]
 
 
+class RetentionSettings(Section):
+    """How long segments stay: `keep`, or longer for tags, `by_tag: {name: {value: duration}}`."""
+
+    keep: Duration = Field(ge=timedelta(days=1))
+    by_tag: dict[TagName, dict[str, Duration]] = Field(default_factory=dict)
+
+
 class AuditSettings(Section):
     """Where the trail goes and how durable a record is before anything leaves."""
 
@@ -94,5 +101,6 @@ class AuditSettings(Section):
     tags: dict[TagName, TagValue] = Field(default_factory=dict)
     job_tags: tuple[JobFact, ...] = ()
     seal: SealSettings | None = None
+    retention: RetentionSettings | None = None
     spool_bytes: int = Field(1024 * 1024 * 1024, ge=16 * 1024 * 1024)
     anchors: tuple[Anchor, ...] = ()

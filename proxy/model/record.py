@@ -37,6 +37,7 @@ class Kind(StrEnum):
     TRAIL_OPENED = "trail.opened"
     TRAIL_REPAIRED = "trail.repaired"
     TRAIL_CLOSED = "trail.closed"
+    TRAIL_PRUNED = "trail.pruned"
     KEY_SEALED = "key.sealed"
 
 

@@ -176,7 +176,7 @@ def _note_key(found: Evidence, record: Mapping[str, Any]) -> None:
 
 
 def _note_trail(found: Evidence, record: Mapping[str, Any]) -> None:
-    _keep(found.trail, record, "at", "kind", "cause", "refused", "lost", "sink", "record", "detail")
+    _keep(found.trail, record, "at", "kind", "cause", "refused", "lost", "sink", "record", "detail", "segment")
 
 
 def _note_refused_rules(found: Evidence, record: Mapping[str, Any]) -> None:
@@ -203,6 +203,7 @@ _NOTES: Final[Mapping[str, Callable[[Evidence, Mapping[str, Any]], None]]] = {
     Kind.TRAIL_OPENED: _note_key,
     Kind.KEY_SEALED: _note_key,
     Kind.TRAIL_REPAIRED: _note_trail,
+    Kind.TRAIL_PRUNED: _note_trail,
     Kind.SINK_REFUSED: _note_trail,
 }
 
