@@ -182,7 +182,7 @@ def _revision_at(folder: Path, commit: str) -> str | None:
             if not path.name.endswith(".yaml") or not path.resolve().is_relative_to(Path(scratch).resolve()):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_git(folder, "show", f"{commit}:{prefix}{name}"), encoding="utf-8")
+            path.write_text(_git(folder, "cat-file", "blob", f"{commit}:{prefix}{name}"), encoding="utf-8")
         try:
             return RuleFolder((Path(scratch),), connector_scopes()).load().revision
         except RuleFileError:
