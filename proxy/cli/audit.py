@@ -22,6 +22,7 @@ from rich.console import Console
 from proxy.audit.verify import Report
 from proxy.cli.audit_evidence import command as evidence
 from proxy.cli.audit_export import export, schema
+from proxy.cli.audit_live import follow_live
 from proxy.cli.audit_table import Row, as_line, make_table, plain
 from proxy.cli.audit_trace import command as trace
 from proxy.cli.places import DIRECTORY, PLACE
@@ -169,10 +170,16 @@ def show(
 def _show(path: Path, chosen: Filter, console: Console, *, as_json: bool, limit: int | None, follow: bool) -> None:
     pairs = _Pairs()
     lines = _Counted(read_lines(path))
+    shown = _SHOWN if limit is None else limit
+    if follow and console.is_terminal and not as_json:
+        rows, _ = _last_rows(lines, chosen, pairs, shown)
+        new = follow_lines(path, after=lines.last, is_over=_catch_signals())
+        follow_live((None if line is None else chosen.admits(line) for line in new), pairs.place, rows, console)
+        return
     if as_json:
         _show_lines(lines, chosen, limit)
     else:
-        _show_table(lines, chosen, pairs, _SHOWN if limit is None else limit, console)
+        _show_table(lines, chosen, pairs, shown, console)
     if follow:
         _follow(
             follow_lines(path, after=lines.last, is_over=_catch_signals()), chosen, None if as_json else pairs, console
@@ -204,13 +211,19 @@ def _as_it_is(line: bytes, record: dict[str, Any]) -> str:
     return f"{json.dumps(record)}\n" if was_opened else line.decode("ascii")
 
 
-def _show_table(lines: _Counted, chosen: Filter, pairs: "_Pairs", limit: int, console: Console) -> None:
+def _last_rows(lines: _Counted, chosen: Filter, pairs: "_Pairs", limit: int) -> tuple[deque[Row], int]:
+    """Return the last rows, and how many there were."""
     rows: deque[Row] = deque(maxlen=limit or None)
     count = 0
     for line in lines:
         if (record := chosen.admits(line)) is not None and (row := pairs.place(record)) is not None:
             rows.append(row)
             count += 1
+    return rows, count
+
+
+def _show_table(lines: _Counted, chosen: Filter, pairs: "_Pairs", limit: int, console: Console) -> None:
+    rows, count = _last_rows(lines, chosen, pairs, limit)
     table = make_table()
     for row in rows:
         table.add_row(*row.cells())

@@ -178,6 +178,28 @@ def test_nothing_a_job_wrote_acts_on_the_terminal(trail: Path) -> None:
     assert "\x1b[1;31m" in shown, "our own colours are there"
 
 
+def test_following_on_a_terminal_is_a_table_that_lives(tmp_path: Path) -> None:
+    """An open flow's row is completed where it stands, counts go up, no word of a job acts on the terminal."""
+    directory = tmp_path / "audit"
+    asyncio.run(write(directory))
+    reading, writing = pty.openpty()
+    command = [sys.executable, "-m", "proxy", "audit", "show", "--follow", str(directory)]
+    environment = {**os.environ, "COLUMNS": "200", "LINES": "40", "TERM": "xterm-256color"}
+    shown = b""
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=writing) as follower:
+        while b"0 denied" not in shown:
+            shown += os.read(reading, 65536)
+        asyncio.run(write(directory))
+        while b"1 denied" not in shown or b"3 allowed" not in shown:
+            shown += os.read(reading, 65536)
+        follower.terminate()
+        os.close(writing)
+        assert follower.wait(10) == 0
+    os.close(reading)
+    assert b"payments/upload/main" in shown
+    assert b"\x1b[31mred" not in shown
+
+
 def test_no_color_is_respected(trail: Path) -> None:
     """NO_COLOR leaves no colour, on a terminal too."""
     reading, writing = pty.openpty()
