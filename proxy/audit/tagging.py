@@ -25,6 +25,7 @@ class Tagger:
         """Put `fixed` on every record; `from_job` names the facts of the job that are tags."""
         self._fixed = dict(fixed)
         self._from_job = from_job
+        self._is_plain = not fixed and not from_job
         self._flows: OrderedDict[str, Tags] = OrderedDict()
         self._sessions: OrderedDict[str, Tags] = OrderedDict()
 
@@ -32,6 +33,8 @@ class Tagger:
         """Return the record with all of its tags; the same one where none are added."""
         facts = record.facts
         own = facts.get("tags")
+        if self._is_plain and own is None and not (record.kind is Kind.OUTCOME and facts.get("flow") in self._flows):
+            return record  # on the path of every flow: most deployments have no tags
         tags = self._fixed | self._of_who(facts) | (_texts(own) if own else {})
         flow = facts.get("flow")
         if isinstance(flow, str):
