@@ -76,7 +76,7 @@ def run_origin(folder: Path) -> Iterator[Origin]:
 def run_jobgate(folder: Path, origin: Origin, *, module: str = "proxy") -> Iterator[Contender]:
     """Run jobgate with a session of a job that a Buildkite-shaped issuer vouches for.
 
-    `module` is started in place of the package itself: `bench.null_trail` keeps no records.
+    `module` is started in place of the package: `bench.null_trail` makes no records, `bench.null_disk` writes none.
     """
     issuer = Issuer(origin.root.server_side("issuer", (HOST, "agent.buildkite.com")))
     issuer.start()
@@ -90,7 +90,7 @@ def run_jobgate(folder: Path, origin: Origin, *, module: str = "proxy") -> Itera
                 ready = wait_until(lambda: _is_ready(home / "control.sock"), program, log)
                 secret = _open_session(home / "control.sock", issuer)
                 yield Contender(
-                    name="jobgate, whole path" if module == "proxy" else "jobgate, no trail",
+                    name="jobgate, whole path" if module == "proxy" else module,
                     port=port,
                     pid=program.pid,
                     trust=home / "certs" / "ca.pem",

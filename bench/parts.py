@@ -100,6 +100,12 @@ def free_port() -> int:
         return port
 
 
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used, its own and the kernel's for it (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory(pid: int) -> float:
     """Return the resident set of a process and its children, in MiB."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
