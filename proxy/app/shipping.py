@@ -75,7 +75,10 @@ class Shipping:
     async def _measure(self) -> None:
         while True:
             for shipper in self.shippers:
-                await asyncio.to_thread(shipper.measure)
+                try:
+                    await asyncio.to_thread(shipper.measure)
+                except OSError as error:  # the last figure stands; a trail in such trouble takes no records either
+                    log.warning("sink %s: how far it is behind cannot be told: %s", shipper.name, error.strerror)
             await asyncio.sleep(_MEASURE)
 
 

@@ -11,6 +11,7 @@ import random
 from pathlib import Path
 from typing import Final, Protocol
 
+from proxy.model.errors import JobgateError
 from proxy.model.record import Checkpoint
 from proxy.outbound import Call, OutboundError
 from proxy.sinks.http import Destination, retry_after
@@ -113,10 +114,10 @@ class AnchorQueue:
             return None
         try:
             await self._anchor.keep(newest)
-        except SinkError as error:
+        except JobgateError as error:
             if self.failure is None:
                 log.warning("audit anchor %s: %s", self.name, error)
             self.failure = str(error)
-            return error.after or 0.0
+            return (error.after if isinstance(error, SinkError) else None) or 0.0
         self.size, self.failure = newest.size, None
         return None

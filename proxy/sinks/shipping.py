@@ -133,7 +133,9 @@ class Shipper:
         lane, until = self._lane, self._lane.head()
         if self._reader is None:
             self._reader = await asyncio.to_thread(self._open)
-        if self._done >= until:
+        if self._done > until:
+            raise AuditError(f"{lane.cursor} is ahead of the trail, {self._done} to {until}: is it another trail's?")
+        if self._done == until:
             return False
         if self._ready is None:
             try:

@@ -259,6 +259,20 @@ async def test_a_trail_that_cannot_be_read_is_a_failure_that_passes(tmp_path: Pa
     await stage.trail.close()
 
 
+async def test_a_cursor_ahead_of_the_trail_is_said(tmp_path: Path) -> None:
+    """A trail begun anew beside an old cursor would be delivered from its middle on: it is held instead."""
+    stage = await make_stage(tmp_path)
+    (stage.directory / "cursor-s").write_text('{"origin": "jobgate/test", "next": 1000}')
+    sink = Recorded()
+    shipper = stage.shipper(sink)
+    shipper.start()
+    await until(lambda: shipper.failure is not None)
+    assert "is ahead of the trail" in str(shipper.failure)
+    await shipper.finish(5)
+    assert sink.taken == []
+    await stage.trail.close()
+
+
 async def test_a_segment_that_is_away_for_a_while_loses_nothing(tmp_path: Path) -> None:
     """What was read before the fault and not delivered is read again after it."""
     stage = await make_stage(tmp_path)
