@@ -7,7 +7,7 @@ import pytest
 from proxy.model.record import Kind
 from proxy.reports import evidence
 from proxy.reports.evidence import CRITERIA, Evidence, Window, gather
-from tests.unit.reports.trail import Trail, sample
+from tests.fakes.reported import Trail, sample
 
 ALL = Window("2026-01-01T00:00:00.000000Z", "2026-02-01T00:00:00.000000Z")
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from proxy.model.errors import AuditError
 from proxy.reports.statement import make_statement, open_envelope, pre_authentication, seal
 from proxy.reports.tracing import Trace, read_target, trace
-from tests.unit.reports.trail import COMMIT, HEX, Trail, sample
+from tests.fakes.reported import COMMIT, HEX, Trail, sample
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"1" * 32)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.reports.trace_drawing import diagram, draw
 from proxy.reports.tracing import Trace, read_target, trace
-from tests.unit.reports.trail import Trail, sample
+from tests.fakes.reported import Trail, sample
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,7 +7,7 @@ import pytest
 from proxy.reports import tracing
 from proxy.reports.artifacts import Way
 from proxy.reports.tracing import About, Trace, read_target, trace
-from tests.unit.reports.trail import COMMIT, DIGEST, HEX, Trail, sample
+from tests.fakes.reported import COMMIT, DIGEST, HEX, Trail, sample
 
 
 def follow(text: str, trail: Trail | None = None, depth: int = 1) -> Trace:
