@@ -57,6 +57,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pyrage": ("sinks/", "sources/unsealing.py"),
     "nats": ("sinks/nats.py",),
     "google": ("sinks/", "control/"),
+    "ahocorasick_rs": ("engine/exposure.py",),
     "opentelemetry": ("sinks/", "control/"),
     "duckdb": ("cli/query.py",),
     "h11": ("control/", "outbound.py"),

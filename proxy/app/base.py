@@ -7,6 +7,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from proxy.app.sealing import make_encoding
@@ -55,7 +56,7 @@ async def lay_base(settings: Settings, undo: contextlib.AsyncExitStack) -> Base:
     # Only data keys from a KMS are asked for before there is a trail; else the CA's slow key is made meanwhile.
     encoding = await make_encoding(settings.audit, lambda: _parts(reaching, clock))
     tee = StreamTee(sys.stdout.buffer) if settings.audit.stdout else None
-    trail = await _open_trail(settings, clock, encoding, tee)
+    trail = await open_trail(settings, clock, encoding, tees=() if tee is None else (tee,))
     undo.push_async_callback(trail.close)
     rules = _load_rules(settings, trail, clock)
     reach = await reaching
@@ -114,16 +115,25 @@ async def _settle(task: asyncio.Future[Any]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _open_trail(settings: Settings, clock: SystemClock, encoding: Encoding, tee: StreamTee | None) -> FileTrail:
+async def open_trail(
+    settings: Settings,
+    clock: SystemClock,
+    encoding: Encoding,
+    *,
+    directory: Path | None = None,
+    origin: str | None = None,
+    tees: tuple[StreamTee, ...] = (),
+) -> FileTrail:
+    """Open the audit trail, or another one in a directory and under an origin of its own. Raises AuditError."""
     audit = settings.audit
     wanted = TrailSettings(
-        directory=audit.directory,
+        directory=directory or audit.directory,
         durability=audit.durability,
         segment_bytes=audit.segment_bytes,
         segment_age=audit.segment_age.total_seconds(),
     )
-    signer = make_signer(audit.origin, audit.checkpoint_key)
-    return await FileTrail.open(wanted, signer, clock.now, encoding=encoding, tees=() if tee is None else (tee,))
+    signer = make_signer(origin or audit.origin, audit.checkpoint_key)
+    return await FileTrail.open(wanted, signer, clock.now, encoding=encoding, tees=tees)
 
 
 def _load_rules(settings: Settings, trail: FileTrail, clock: SystemClock) -> RuleReloader:

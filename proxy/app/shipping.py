@@ -3,16 +3,16 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from proxy.app.base import Base
-from proxy.audit.routing import Picker
+from proxy.audit.routing import TRAIL, Group, Picker, Route
 from proxy.config import Settings, read_token
-from proxy.config.audit import Anchor
+from proxy.config.audit import Anchor, RetentionSettings
 from proxy.config.routes import read_routes
 from proxy.config.sinks import ElasticSink, HttpSink, NatsSink, ObjectLock, OtlpSink, S3Sink, SinkSettings, SplunkSink
 from proxy.connectors.aws_own import SignedCaller, aws_host
@@ -21,15 +21,37 @@ from proxy.model.errors import AuditError, ConfigError
 from proxy.model.grant import Secret
 from proxy.model.record import AuditRecord, Fact, Kind
 from proxy.sinks import anchors, http, nats, s3
+from proxy.sinks.file import FileTrail
 from proxy.sinks.port import Sink
 from proxy.sinks.retention import Keeper, Retention
 from proxy.sinks.shipping import Lane, Shipper
+from proxy.system import SystemClock
 
 log = logging.getLogger("jobgate")
 
 _MEASURE: Final = 1.0
 _PRUNE: Final = 60.0
 _SHORTEST_TOKEN: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """A trail that is carried elsewhere. `limit`: bytes that may wait in it for the slowest sink."""
+
+    trail: FileTrail
+    directory: Path
+    origin: str
+    limit: int
+    is_logs: bool = False
+    """Whether jobs' logs stand in it, and not the audit trail: other routes are about it."""
+
+    def routes(self, routes: Iterable[Route], name: str) -> list[Route]:
+        """Return the routes that lead from this trail to a sink."""
+        leading = [route for route in routes if name in route.to]
+        if not self.is_logs:
+            return [route for route in leading if route.of & TRAIL]
+        # What the trail of logs says of itself goes with the logs.
+        return [replace(route, of=frozenset(Group)) for route in leading if Group.LOGS in route.of]
 
 
 @dataclass(slots=True)
@@ -82,49 +104,56 @@ class Shipping:
             await asyncio.sleep(_MEASURE)
 
 
-def make_shipping(settings: Settings, base: Base) -> Shipping:
-    """Make everything that is set. Raises RuleFileError for the routes file, ConfigError for the rest."""
+def audit_shipped(settings: Settings, base: Base) -> Shipped:
+    """Return the audit trail as what is shipped."""
+    audit = settings.audit
+    return Shipped(trail=base.trail, directory=audit.directory, origin=audit.origin, limit=audit.spool_bytes)
+
+
+def make_shipping(settings: Settings, base: Base, of: Shipped) -> Shipping:
+    """Make everything that is set for one trail. Raises RuleFileError for the routes file, ConfigError for the rest."""
     routes = read_routes(settings)
     shippers: list[Shipper] = []
-    queues = [_anchor(f"audit.anchors[{index}]", each, base) for index, each in enumerate(settings.audit.anchors)]
+    given_anchors = () if of.is_logs else settings.audit.anchors
+    queues = [_anchor(f"audit.anchors[{index}]", each, base) for index, each in enumerate(given_anchors)]
     for name, given in settings.sinks.items():
-        chosen = [route for route in routes if name in route.to]
+        if not (chosen := of.routes(routes, name)):
+            continue
         picker = Picker(chosen)
+        shown = f"{name}.logs" if of.is_logs else name
         sink = _make_sink(name, given, chosen[0].form, base, is_whole=picker.is_whole)
         lane = Lane(
-            name=name,
-            origin=settings.audit.origin,
-            directory=settings.audit.directory,
-            head=lambda: base.trail.head.size,
+            name=shown,
+            origin=of.origin,
+            directory=of.directory,
+            head=lambda: of.trail.head.size,
             linger=given.linger.total_seconds(),
         )
-        shippers.append(Shipper(lane, picker, sink, partial(_note_refusal, base, name)))
+        shippers.append(Shipper(lane, picker, sink, partial(_note_refusal, base, shown)))
         if isinstance(sink, s3.S3Sink) and picker.is_whole:
-            queues.append(anchors.AnchorQueue(name, sink))
-    made = Shipping(tuple(shippers), tuple(queues), settings.audit.spool_bytes)
+            queues.append(anchors.AnchorQueue(shown, sink))
+    made = Shipping(tuple(shippers), tuple(queues), of.limit)
     for queue in queues:
-        base.trail.on_checkpoint(queue.put)
-    base.trail.hold_while(made.hold)
+        of.trail.on_checkpoint(queue.put)
+    of.trail.hold_while(made.hold)
     return made
 
 
-async def keep_only_wanted(settings: Settings, base: Base, shipping: Shipping) -> None:
+async def keep_only_wanted(given: RetentionSettings, of: Shipped, shipping: Shipping, clock: SystemClock) -> None:
     """Remove segments whose time is over, one after the other, until cancelled."""
-    given = settings.audit.retention
-    assert given is not None  # noqa: S101 - only started where it is set
     by_tag = {(tag, value): keep for tag, values in given.by_tag.items() for value, keep in values.items()}
-    keeper = Keeper(settings.audit.directory, Retention(keep=given.keep, by_tag=by_tag), shipping.delivered)
+    keeper = Keeper(of.directory, Retention(keep=given.keep, by_tag=by_tag), shipping.delivered)
     while True:
         try:
-            gone = await asyncio.to_thread(keeper.find, base.clock.now())
+            gone = await asyncio.to_thread(keeper.find, clock.now())
             if gone is not None:
                 facts: dict[str, Fact] = {"segment": gone.path.name, "first": gone.first, "last": gone.last}
                 facts["held"] = {name: [*values] for name, values in gone.tags.items()}
-                await base.trail.append(AuditRecord(kind=Kind.TRAIL_PRUNED, at=base.clock.now(), facts=facts))
+                await of.trail.append(AuditRecord(kind=Kind.TRAIL_PRUNED, at=clock.now(), facts=facts))
                 await asyncio.to_thread(keeper.remove, gone)
                 continue
         except AuditError as error:
-            log.warning("audit.retention: %s", error)
+            log.warning("retention of %s: %s", of.directory, error)
         await asyncio.sleep(_PRUNE)
 
 

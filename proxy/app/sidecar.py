@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy import __version__
 from proxy.app.base import Base, gateway_limits, lay_base, notices, own_issuer
 from proxy.app.intake import empty_queue, event_server
 from proxy.app.sealing import keep_turning
-from proxy.app.shipping import Shipping, keep_only_wanted, make_shipping
+from proxy.app.shipping import Shipped, Shipping, audit_shipped, keep_only_wanted, make_shipping
 from proxy.config import Settings, connect_map, control_place, operator_token, trusted_issuers
 from proxy.connectors.minting import CredentialMinter
 from proxy.connectors.own_issuer import OwnIssuer
@@ -36,6 +36,7 @@ from proxy.identity.profiles import DEFAULTS
 from proxy.identity.sessions import PlaceholderBook
 from proxy.model.authority import Authority
 from proxy.model.errors import ConfigError
+from proxy.model.grant import Credential
 from proxy.model.identity import JobContext, TrustedIssuer
 from proxy.model.kill import Kill
 from proxy.model.reason import Reason
@@ -43,6 +44,9 @@ from proxy.model.record import AuditRecord, Fact, Kind
 from proxy.own_identity import OwnIdentity
 from proxy.sources.keys import JwksCache
 from proxy.system import SystemEntropy, describe_process, trim_memory
+
+if TYPE_CHECKING:
+    from proxy.app.logs import Logs
 
 log = logging.getLogger("jobgate")
 
@@ -70,7 +74,9 @@ class Sidecar:
     kills: KillDesk
     approvals: ApprovalDesk
     builds: BuildBook
+    shipped: Shipped
     shipping: Shipping
+    logs: "Logs | None" = None
     control: ControlServer | None = None
     events: ControlServer | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -84,11 +90,17 @@ class Sidecar:
             f"  proxy    http://{self.place}",
             f"  control  {self.control_place}",
             *([] if self.events is None else [f"  events   http://{self.events.address}/v1/events/"]),
+            *([] if (server := self.log_server) is None else [f"  logs     http://{server.address}/v1/logs"]),
             f"  rules    {status.rules} from {', '.join(map(str, self.settings.rules))}, revision {status.revision}"
             + (", OBSERVING: what none allows is let through" if self.settings.mode == "observe" else ""),
             f"  CA       {self.settings.certs}/ca.pem, SHA-256 {self.base.ca.fingerprint[:16]}...",
             f"  audit    {self.settings.audit.directory}",
         ]
+
+    @property
+    def log_server(self) -> ControlServer | None:
+        """What agents export logs to, where that is set."""
+        return None if self.logs is None else self.logs.server
 
     def troubles(self) -> list[str]:
         """Return why the proxy is not ready to serve; empty when it is."""
@@ -105,6 +117,7 @@ class Sidecar:
         """Return what an operator should mend though the proxy serves: an older rule set, an issuer that is down."""
         found = [Reason.RULES_UNAVAILABLE.value] if self.base.rules.status.problems else []
         found += [f"{name}: {said}" for name, said in self.shipping.troubles().items()]
+        found += [] if self.logs is None else self.logs.troubles()
         return found + ([Reason.ISSUER_UNAVAILABLE.value] if self.keys.faults else [])
 
     def request_reload(self) -> None:
@@ -123,7 +136,7 @@ class Sidecar:
             return
         self._stopping = True
         await self.gateway.drain(self.settings.limits.drain.total_seconds())
-        for server in (self.control, self.events):
+        for server in (self.control, self.events, self.log_server):
             if server is not None:
                 await server.close()
         tasks = list(self._tasks)
@@ -137,6 +150,8 @@ class Sidecar:
             await self.base.trail.close()
         finally:
             await self.shipping.finish(_FINISH)
+            if self.logs is not None:
+                await self.logs.close(_FINISH)
             if self.base.tee is not None:
                 self.base.tee.close()
 
@@ -195,6 +210,7 @@ class _PathParts:
     approvals: ApprovalBook
     builds: BuildBook
     tell: Callable[[Question], None]
+    issued: Callable[[str, Credential], None]
 
 
 def _lay_path(
@@ -230,6 +246,7 @@ def _lay_path(
         approvals=given.approvals,
         builds=given.builds,
         tell=given.tell,
+        issued=given.issued,
         teams={team: frozenset(member.lower() for member in members) for team, members in settings.teams.items()},
     )
     return desk, Engine(parts)
@@ -249,6 +266,7 @@ async def _build(
     minter = CredentialMinter(build_connectors(parts), clock)
     metrics = Metrics()
     approvals, builds = ApprovalBook(), BuildBook()
+    logs = await _open_logs(settings, base, undo)
     given = _PathParts(
         keys=keys,
         minter=minter,
@@ -258,6 +276,7 @@ async def _build(
         approvals=approvals,
         builds=builds,
         tell=notices(settings, base),
+        issued=(lambda _, __: None) if logs is None else logs.watch.note,
     )
     desk, engine = _lay_path(settings, issuers, base, given)
     dialer = Dialer(
@@ -270,9 +289,7 @@ async def _build(
     host, port = await gateway.listen(settings.listen.host, settings.listen.port)
     undo.push_async_callback(gateway.drain, 0)
 
-    def cut(kill: Kill) -> None:
-        gateway.close_flows(engine.flows_of(kill))
-
+    shipped = audit_shipped(settings, base)
     return Sidecar(
         settings=settings,
         place=Authority(host, port),
@@ -291,8 +308,20 @@ async def _build(
         ),
         approvals=ApprovalDesk(book=approvals, clock=clock, trail=trail),
         builds=builds,
-        shipping=make_shipping(settings, base),
+        shipped=shipped,
+        shipping=make_shipping(settings, base, shipped),
+        logs=logs,
     )
+
+
+async def _open_logs(settings: Settings, base: Base, undo: contextlib.AsyncExitStack) -> "Logs | None":
+    if settings.logs is None:
+        return None
+    try:
+        from proxy.app.logs import open_logs  # noqa: PLC0415 - it needs an extra
+    except ImportError:
+        raise ConfigError("logs: needs the extra: pip install 'jobgate[otlp]'") from None
+    return await open_logs(settings, settings.logs, base, undo)
 
 
 def _kill_parts(settings: Settings, base: Base, desk: SessionDesk, cut: Callable[[Kill], None]) -> KillParts:
@@ -320,6 +349,8 @@ async def _begin(sidecar: Sidecar, local_job: LocalJob | None) -> None:
     control = ControlServer(Routes(_control_parts(sidecar)), sidecar.control_place)
     await control.start()
     sidecar.control = control
+    if sidecar.logs is not None:
+        await sidecar.logs.begin(desk, sidecar.metrics, sidecar.spawn)
     _open_intake(sidecar)
     if sidecar.events is not None:
         await sidecar.events.start()
@@ -337,8 +368,8 @@ async def _begin(sidecar: Sidecar, local_job: LocalJob | None) -> None:
         },
     )
     sidecar.shipping.start()
-    if sidecar.settings.audit.retention is not None:
-        sidecar.spawn(keep_only_wanted(sidecar.settings, sidecar.base, sidecar.shipping))
+    if (retention := sidecar.settings.audit.retention) is not None:
+        sidecar.spawn(keep_only_wanted(retention, sidecar.shipped, sidecar.shipping, sidecar.base.clock))
     sidecar.spawn(sidecar.base.rules.watch())
     sidecar.spawn(_sweep(desk))
     if sidecar.settings.audit.seal is not None:
@@ -369,7 +400,8 @@ def _control_parts(sidecar: Sidecar) -> ControlParts:
 
 def _address_policy(sidecar: Sidecar) -> AddressPolicy:
     """Return what may be dialled: never where this process listens, whatever an operator allows (A22)."""
-    places = {sidecar.place, sidecar.control_place, None if sidecar.events is None else sidecar.events.address}
+    servers = (sidecar.events, sidecar.log_server)
+    places = {sidecar.place, sidecar.control_place, *(each.address for each in servers if each is not None)}
     own = frozenset((place.host, place.port) for place in places if isinstance(place, Authority))
     return AddressPolicy(allowed=sidecar.settings.upstream.allow_addresses, own=own)
 
@@ -383,6 +415,8 @@ def _open_intake(sidecar: Sidecar) -> None:
         clock=base.clock, trail=base.trail, sessions=sidecar.desk, together=asyncio.gather, builds=sidecar.builds
     )
     desk = EventDesk(parts)
+    if sidecar.logs is not None:
+        desk.on_event(sidecar.logs.fetcher(sidecar.spawn))
     sidecar.events = event_server(given, desk)
     if given.sqs is not None:
         reach = ConnectorParts(caller=base.outbound, clock=base.clock)
@@ -413,7 +447,7 @@ def _publish_gauges(sidecar: Sidecar) -> None:
     watch("trail_lost", "Records that could not be written. 0, or an alarm.", lambda: float(sidecar.base.trail.lost))
     watch("trail_writable", "1 while the trail takes records.", lambda: float(sidecar.base.trail.is_writable()))
     watch("rules", "Rules in force.", lambda: float(sidecar.base.rules.status.rules))
-    shippers = sidecar.shipping.shippers
+    shippers = (*sidecar.shipping.shippers, *(() if sidecar.logs is None else sidecar.logs.shipping.shippers))
     each = sidecar.metrics.watch_each
     if shippers:
         done = lambda: {one.name: float(one.delivered) for one in shippers}  # noqa: E731

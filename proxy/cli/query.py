@@ -41,11 +41,18 @@ _MISSING: Final = "jobgate audit query needs the extra: pip install 'jobgate[que
 @click.option(
     "--parquet", type=click.Path(path_type=Path), help="Write the rows to a new Parquet file; without SQL: all flows."
 )
+@click.option(
+    "--also",
+    "others",
+    type=PLACE,
+    multiple=True,
+    help="Another trail beside it, such as that of jobs' logs; repeat it.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not verify the trail first.")
 @IDENTITY
 @click.pass_context
 def command(ctx: click.Context, /, place: Path | None, sql: str | None, **options: Any) -> None:
-    """Ask SQL of the trail at PLACE: tables flows, sessions, credentials, events and records."""
+    """Ask SQL of the trail at PLACE: tables flows, sessions, credentials, events, logs and records."""
     if options["questions"]:
         _list_questions()
         return
@@ -57,10 +64,11 @@ def command(ctx: click.Context, /, place: Path | None, sql: str | None, **option
     if options["parquet"] is not None and options["parquet"].exists():
         raise click.UsageError(f"{options['parquet']} is there already; name a new file")
     try:
-        is_intact = options["no_verify"] or _verify(place)
+        places = (place, *options["others"])
+        is_intact = options["no_verify"] or not [each for each in places if not _verify(each)]
         with ExitStack() as undo:
             database = Database(options["parquet"], undo)
-            database.load(place, options["identities"])
+            database.load(places, options["identities"])
             _answer(database, wanted or "SELECT * FROM flows", options["form"], options["parquet"])
             if database.left:
                 click.echo(f"{database.left} records are sealed, and no --identity opens them", err=True)
@@ -90,21 +98,22 @@ class Database:
         self._connection: Any = duckdb.connect(":memory:", config={**safe, "memory_limit": _MEMORY})
         undo.callback(self._connection.close)
 
-    def load(self, place: Path, identities: Sequence[Path]) -> None:
-        """Read a trail. What is opened never touches a disk. Raises AuditError."""
+    def load(self, places: Sequence[Path], identities: Sequence[Path]) -> None:
+        """Read trails into one set of tables. What is opened never touches a disk. Raises AuditError."""
         # A trail whose records are opened must not be spilled to disk in the clear.
         self._connection.execute("SET temp_directory = ?", ["" if identities else str(self._scratch)])
-        total = sum(segment.path.stat().st_size for segment in find_segments(place))
+        total = sum(segment.path.stat().st_size for place in places for segment in find_segments(place))
         with show_progress(total, "loading") as advance, _Passage(self._scratch) as passage:
             statement = CREATE
-            files = [] if identities else list(_whole_files(place))
-            for file in files:
-                self._connection.execute(statement, [str(file)])
-                statement = INSERT
-                advance(file.stat().st_size)
-            for lines in batched(self._lines(place, len(files), identities, advance), _CHUNK, strict=False):
-                self._connection.execute(statement, [passage.fill(lines)])
-                statement = INSERT
+            for place in places:
+                files = [] if identities else list(_whole_files(place))
+                for file in files:
+                    self._connection.execute(statement, [str(file)])
+                    statement = INSERT
+                    advance(file.stat().st_size)
+                for lines in batched(self._lines(place, len(files), identities, advance), _CHUNK, strict=False):
+                    self._connection.execute(statement, [passage.fill(lines)])
+                    statement = INSERT
         self._connection.execute(VIEWS)
         self.left = int(self._connection.execute(LEFT_SEALED).fetchone()[0])
         if self._output is not None:

@@ -52,6 +52,10 @@ CREATE VIEW credentials AS
 SELECT r.credential, r."at" AS minted, r.expires_at AS expires, r.connector, r."grant", r.session, {job}, r.facts,
     r.tags
 FROM loaded r WHERE r.kind = 'credential.minted';
+CREATE VIEW logs AS
+SELECT r.seq, r."at" AS time, r.session, {job}, r.source,
+    unnest(json_transform(r.data->'text', '["VARCHAR"]')) AS line, r.tags
+FROM loaded r WHERE r.kind = 'job.log';
 CREATE VIEW events AS
 SELECT seq, "at" AS time, kind, event, source, reason, detail, tags, data
 FROM loaded WHERE kind LIKE 'event.%' OR kind LIKE 'approval.%';

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from proxy.config.audit import AuditSettings
 from proxy.config.events import ApprovalSettings, EventSettings
+from proxy.config.logs import LogSettings
 from proxy.config.sections import Duration, Listener, Networks, Section, parse_listener
 from proxy.config.sinks import SinkName, SinkSettings
 from proxy.model.authority import Authority, parse_authority
@@ -138,6 +139,7 @@ class Settings(Section):
     identity: IdentitySettings | None = None
     issuer: OwnIssuerSettings | None = None
     events: EventSettings | None = None
+    logs: LogSettings | None = None
     approvals: ApprovalSettings | None = None
     teams: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     session: SessionSettings = SessionSettings()
@@ -151,6 +153,13 @@ class Settings(Section):
             raise ValueError("`sinks` and `routes` belong together: what goes where, see docs/sinks.md")
         if self.sinks and "origin" not in self.audit.model_fields_set:
             raise ValueError("`sinks` need `audit.origin`, a name that no other proxy uses, or records are mixed up")
+        return self
+
+    @model_validator(mode="after")
+    def _fetching_needs_events(self) -> Self:
+        told = self.events is not None and (self.events.buildkite is not None or self.events.sqs is not None)
+        if self.logs is not None and self.logs.fetch is not None and not told:
+            raise ValueError("`logs.fetch` needs to be told when jobs end: set `events.buildkite` or `events.sqs`")
         return self
 
     @model_validator(mode="after")
@@ -295,6 +304,9 @@ _PATHS = (
     ("events", "buildkite", "token"),
     ("events", "github", "token"),
     ("events", "gitlab", "token"),
+    ("logs", "token"),
+    ("logs", "directory"),
+    ("logs", "fetch", "token"),
     ("approvals", "key"),
     ("upstream", "trust"),
     ("session", "operator_token"),

@@ -77,7 +77,7 @@ def read_routes(settings: Settings) -> tuple[Route, ...]:
     """Return the routes of the file that settings name, none where they name none. Raises RuleFileError."""
     if settings.routes is None:
         return ()
-    around = Surroundings(sinks=settings.sinks, seal=settings.audit.seal, has_logs=False)
+    around = Surroundings(sinks=settings.sinks, seal=settings.audit.seal, has_logs=settings.logs is not None)
     return load_routes(settings.routes, around)
 
 

@@ -21,6 +21,7 @@ _ONCE: Final = frozenset(
         "authorization",
         "content-type",
         "content-length",
+        "content-encoding",
         "origin",
         "x-buildkite-event",
         "x-buildkite-signature",

@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -46,6 +47,8 @@ class ControlLimits:
     body: int = MAX_BODY
     is_public: bool = False
     """Whether it may listen on any address, and is asked under names that it does not know."""
+    welcome: Callable[[Mapping[str, str]], bool] = lambda _: True
+    """Told a request's fields before its body is read: whether it is read at all."""
 
 
 class Answering(Protocol):
@@ -192,6 +195,8 @@ class _Exchange:
         limits = self._server._limits  # noqa: SLF001 - as above
         if not limits.is_public:
             check_origin(headers, self._server._hosts)  # noqa: SLF001 - as above
+        if not limits.welcome(headers):
+            raise Refusal(401, "not-authentic", "this is not a request that is expected here")
         # Refused before it is read: nobody is asked to send what will be thrown away.
         if int(headers.get("content-length", "0")) > limits.body:
             raise self._too_large()

@@ -76,6 +76,11 @@ class EventDesk:
         self._seen: dict[str, datetime] = {}
         self._refused = 0
         self._minute: datetime | None = None
+        self._listeners: list[Callable[[CiEvent], None]] = []
+
+    def on_event(self, listener: Callable[[CiEvent], None]) -> None:
+        """Call `listener` with every event, once it is on record."""
+        self._listeners.append(listener)
 
     async def deliver(
         self, source: EventSource, fields: Mapping[str, str], body: bytes, client: str
@@ -128,6 +133,8 @@ class EventDesk:
             self._seen.pop(delivery, None)  # it will come again, and must be on record then
             raise
         parts.builds.note(event, now)  # that a step was unblocked counts once it is on record
+        for listener in self._listeners:
+            listener(event)
         return len(ended)
 
     def refuse(self, reason: Reason, detail: str, client: str) -> None:

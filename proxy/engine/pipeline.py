@@ -74,6 +74,8 @@ class Parts:
     """Who may unblock what, by the name of their team: ids and email addresses in lower case."""
     tell: Callable[[Question], None] = lambda _: None
     """Called with each question that a person is asked."""
+    issued: Callable[[str, Credential], None] = lambda _, __: None
+    """Called with the session's id and each credential that it is given."""
 
 
 @dataclass(slots=True)
@@ -396,6 +398,7 @@ class Engine:
                 await self._parts.trail.append(record)
                 self._recorded.add(mark)
                 self._issued[credential.fingerprint] = None
+                self._parts.issued(session.id, credential)
                 if len(self._issued) > self._remembered:
                     del self._issued[next(iter(self._issued))]
         return credential

@@ -6,24 +6,19 @@ side and cut before the piece that holds the secret. Other codings are not asked
 the same passes unread, and `is_blind` says so.
 """
 
-import json
-import re
 import zlib
-from base64 import b64encode, urlsafe_b64encode
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
-from urllib.parse import quote
 
+from proxy.engine.spellings import spell
 from proxy.model.errors import ProtocolError
 from proxy.model.grant import Secret
 from proxy.model.reason import Reason
 
 _PIECE: Final = 256 * 1024
-_SHORTEST: Final = 8
-"""Encoded spellings shorter than this would be found in anything."""
 _FREE: Final = 64 * 1024 * 1024
 _RATIO: Final = 256
 _WAITING: Final = 1024 * 1024
@@ -203,31 +198,6 @@ class _Spelled:
 
 @lru_cache(maxsize=64)  # the same credential is on request after request
 def _spell(texts: tuple[str, ...]) -> _Spelled:
-    """Return every spelling looked for, longest first, so that no blank leaves part of a longer one."""
-    needles: set[bytes] = set()
-    for text in texts:
-        raw = text.encode("latin-1", "replace")
-        if not raw:
-            continue
-        needles.add(raw)
-        escaped = json.dumps(text)[1:-1]
-        spellings = {escaped.encode(), escaped.replace("/", "\\/").encode(), *_in_percent(text), *_in_base64(raw)}
-        needles |= {each for each in spellings if len(each) >= _SHORTEST}
-    spelled = tuple(sorted(needles, key=len, reverse=True))
+    spelled = spell(texts)
     folded = tuple(sorted({needle.lower() for needle in spelled}))
     return _Spelled(spelled, folded, len(spelled[0]) if spelled else 1)
-
-
-def _in_percent(text: str) -> Iterator[bytes]:
-    """Yield the percent-encoded text with upper-case digits and with lower-case ones (RFC 3986 2.1)."""
-    quoted = quote(text, safe="")
-    yield quoted.encode()
-    yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted).encode()
-
-
-def _in_base64(raw: bytes) -> Iterator[bytes]:
-    """Yield the characters of a base64 text that depend on `raw` alone, for each place it may begin at (mod 3)."""
-    for shift in range(3):
-        for encode in (b64encode, urlsafe_b64encode):
-            encoded = encode(bytes(shift) + raw)
-            yield encoded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]

@@ -30,6 +30,8 @@ class Kind(StrEnum):
     APPROVAL_GIVEN = "approval.given"
     APPROVAL_REFUSED = "approval.refused"
     SINK_REFUSED = "sink.refused"
+    SECRET_EXPOSED = "secret.exposed"  # noqa: S105 - what happened
+    JOB_LOG = "job.log"  # on the trail of logs
     DECISION = "flow.decision"
     OUTCOME = "flow.outcome"
     CONNECTION = "connection.closed"

@@ -58,6 +58,7 @@ class Evidence:
     lifetimes: Counter[str] = field(default_factory=Counter)
     fates: Counter[str] = field(default_factory=Counter)
     not_revoked: list[dict[str, Any]] = field(default_factory=list)
+    exposed: list[dict[str, Any]] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
     operators: list[dict[str, Any]] = field(default_factory=list)
     observed: int = 0
@@ -179,6 +180,10 @@ def _note_trail(found: Evidence, record: Mapping[str, Any]) -> None:
     _keep(found.trail, record, "at", "kind", "cause", "refused", "lost", "sink", "record", "detail", "segment")
 
 
+def _note_exposed(found: Evidence, record: Mapping[str, Any]) -> None:
+    _keep(found.exposed, record, "at", "what", "connector", "credential", "session", "seen_in", "ended")
+
+
 def _note_refused_rules(found: Evidence, record: Mapping[str, Any]) -> None:
     _keep(found.refused_rules, record, "at", "problems")
 
@@ -193,6 +198,7 @@ _NOTES: Final[Mapping[str, Callable[[Evidence, Mapping[str, Any]], None]]] = {
     Kind.RULES_LOADED: _note_rules,
     Kind.RULES_REFUSED: _note_refused_rules,
     Kind.STARTED: _note_started,
+    Kind.SECRET_EXPOSED: _note_exposed,
     Kind.EVENT_RECEIVED: _note_event,
     Kind.EVENT_REFUSED: _note_event,
     Kind.APPROVAL_ASKED: _note_event,
@@ -283,15 +289,15 @@ CRITERIA: Final = (
     Criterion(
         "CC7.3",
         "Security events are evaluated",
-        ("denied", "refused_sessions", "operators"),
-        "Each denied attempt and refused identity with its reason, and what operators did.",
+        ("denied", "refused_sessions", "exposed", "operators"),
+        "Each denied attempt and refused identity with its reason, secrets that showed in logs, what operators did.",
         "The evaluation.",
     ),
     Criterion(
         "CC7.4",
         "Response to incidents",
-        ("operators", "not_revoked"),
-        "Kills with their reasons and times; credentials that could not be revoked.",
+        ("operators", "exposed", "not_revoked"),
+        "Kills with reasons and times; sessions ended for an exposed secret; credentials that could not be revoked.",
         "Everything that was done elsewhere.",
     ),
     Criterion(

@@ -110,6 +110,7 @@ class OtlpForms:
 
     def _log(self, record: Mapping[str, Any]) -> LogRecord:
         severity, text = _severity(record)
+        left_out = _ENVELOPE | {"text", "cut"} if record["kind"] == Kind.JOB_LOG else _ENVELOPE
         at = _nanoseconds(record)
         made = LogRecord(
             time_unix_nano=at,
@@ -117,8 +118,8 @@ class OtlpForms:
             severity_number=severity,
             severity_text=text,
             event_name=f"jobgate.{record['kind']}",
-            body=AnyValue(string_value=str(record["kind"])),
-            attributes=_attributes({name: value for name, value in record.items() if name not in _ENVELOPE}),
+            body=AnyValue(string_value=_body(record)),
+            attributes=_attributes({name: value for name, value in record.items() if name not in left_out}),
         )
         if "flow" in record:
             trace = self._trace(record)
@@ -170,6 +171,15 @@ class OtlpForms:
         labels: Mapping[str, Any] = job if isinstance(job, dict) else {}
         named = labels.get("build_id") or labels.get("job_id") or record.get("session") or record.get("flow")
         return Trace(sha256(f"jobgate trace {named}".encode()).digest()[:16])
+
+
+def _body(record: Mapping[str, Any]) -> str:
+    """Return what a job printed, with its lines whole again; of any other record its kind."""
+    pieces = record.get("text")
+    if record["kind"] != Kind.JOB_LOG or not isinstance(pieces, list):
+        return str(record["kind"])
+    cut = record.get("cut", ())
+    return "".join(piece if index in cut else f"{piece}\n" for index, piece in enumerate(pieces)).removesuffix("\n")
 
 
 def _metrics(records: list[Mapping[str, Any]], start: int, end: int) -> Iterator[Metric]:

@@ -143,6 +143,19 @@ class FullTrail(RecordingTrail):
         return await super().append(record)
 
 
+async def test_listeners_hear_what_is_on_record() -> None:
+    """Each event once, and none that could not be recorded."""
+    stage = Stage(RecordingTrail(fail_on=1))
+    heard: list[CiEvent] = []
+    stage.desk.on_event(heard.append)
+    with pytest.raises(AuditError):
+        await stage.desk.receive(FINISHED, "d-1")
+    assert heard == []
+    await stage.desk.receive(FINISHED, "d-1")
+    await stage.desk.receive(FINISHED, "d-1")
+    assert heard == [FINISHED]
+
+
 async def test_an_event_that_could_not_be_recorded_may_come_again() -> None:
     """What it ended has ended; its next delivery is no repetition."""
     stage = Stage(FullTrail())

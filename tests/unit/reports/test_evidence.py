@@ -71,12 +71,14 @@ def test_what_operators_did_and_what_the_trail_went_through() -> None:
     trail.add("trail.opened", origin="o", key="k").add("key.sealed", key="d", **{"class": "c"})
     trail.add("trail.repaired", cause="disk", refused=2).add("rules.refused", problems=["x"])
     trail.add("proxy.started", version="1", revision="r1", ca_sha256="aa").add("rules.loaded", revision="r2")
+    trail.add("secret.exposed", what="proxy-password", session="s", ended=True)
     trail.add("session.refused", reason="token-expired").add("flow.outcome", reason="interrupted")
     trail.add("flow.decision", effect="allow", reason="observed", rules=[]).add("connection.closed")
     got = found(trail)
     assert [each["kind"] for each in got.operators] == ["kill.set", "approval.given"]
     assert [each["key"] for each in got.keys] == ["k", "d"]
     assert got.trail[0]["refused"] == 2
+    assert [(each["what"], each["ended"]) for each in got.exposed] == [("proxy-password", True)]
     assert got.refused_rules[0]["problems"] == ["x"]
     assert got.starts[0]["ca_sha256"] == "aa"
     assert set(got.revisions) == {"r1", "r2", ""}
