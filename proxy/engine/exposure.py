@@ -5,7 +5,7 @@ it is in what the job prints. All spellings of all secrets are looked for in one
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,6 +22,9 @@ KEPT: Final = timedelta(minutes=15)
 MOST: Final = 10_000
 """Credentials known at once; past that the oldest are forgotten."""
 
+_END: Final = 32
+"""Bytes of a spelling's end that are looked for first; what comes before is compared where they stand. The beginnings
+of tokens are much alike, and what is short is prepared quickly."""
 _NO_SECRETS: Final = frozenset({"username", "lease"})
 """What some connectors keep beside the secret, and others may know."""
 
@@ -58,7 +61,8 @@ class SecretWatch:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._held: OrderedDict[Issued, _Held] = OrderedDict()
-        self._needles: list[tuple[bytes, tuple[Issued, ...]]] = []
+        self._needles: list[Mapping[bytes, tuple[Issued, ...]]] = []
+        """By their common end, as the finder counts ends: each spelling, and whom it was issued to."""
         self._finder: BytesAhoCorasick | None = None
         self._is_stale = False
 
@@ -87,8 +91,13 @@ class SecretWatch:
             self._prepare()
         if self._finder is None:
             return []
-        matches = self._finder.find_matches_as_indexes(text, overlapping=True)
-        return list(_merged([(start, end, self._needles[index][1]) for index, start, end in matches]))
+        found = [
+            (end - len(needle), end, issued)
+            for index, _, end in self._finder.find_matches_as_indexes(text, overlapping=True)
+            for needle, issued in self._needles[index].items()
+            if text.endswith(needle, 0, end)
+        ]
+        return list(_merged(found))
 
     def _forget(self, now: datetime) -> None:
         over = [issued for issued, held in self._held.items() if _is_over(held, now)]
@@ -97,12 +106,13 @@ class SecretWatch:
         self._is_stale = self._is_stale or bool(over)
 
     def _prepare(self) -> None:
-        owners: dict[bytes, tuple[Issued, ...]] = {}
+        ends: dict[bytes, dict[bytes, tuple[Issued, ...]]] = {}
         for issued, held in self._held.items():
             for needle in held.spellings:
-                owners[needle] = (*owners.get(needle, ()), issued)
-        self._needles = list(owners.items())
-        self._finder = BytesAhoCorasick(list(owners)) if owners else None
+                alike = ends.setdefault(needle[-_END:], {})
+                alike[needle] = (*alike.get(needle, ()), issued)
+        self._needles = list(ends.values())
+        self._finder = BytesAhoCorasick(list(ends)) if ends else None
         self._is_stale = False
 
 

@@ -53,6 +53,19 @@ def test_two_secrets_that_overlap_are_one_place() -> None:
     assert set(found.issued) == {issued("s-1", "inner-secret-0123"), issued("s-2", "outer-inner-secret-0123-outer")}
 
 
+def test_an_end_alone_is_nothing() -> None:
+    """Two secrets with one end are told apart by what stands before it; neither is found where a third one does."""
+    watch = SecretWatch()
+    ending = "-" + "e" * 40
+    watch.note("s-1", credential(f"first{ending}"))
+    watch.note("s-2", credential(f"second{ending}"))
+    assert [each.issued for each in watch.find(f"first{ending} second{ending}".encode(), NOW)] == [
+        (issued("s-1", f"first{ending}"),),
+        (issued("s-2", f"second{ending}"),),
+    ]
+    assert watch.find(f"third{ending} {ending}".encode(), NOW) == []
+
+
 def test_what_is_short_or_no_secret_is_not_looked_for() -> None:
     """A password of a few letters, or a user's name, stands in any log."""
     watch = SecretWatch()
