@@ -17,6 +17,7 @@ CASES = {
     "decisions": cases.measure_decisions,
     "decoding": cases.measure_decoding,
     "whatif": cases.measure_whatif,
+    "questions": cases.measure_questions,
     "start": cases.measure_start,
     "streams": cases.measure_streams,
 }

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import decision, decoding, streams, whatif
+from bench import decision, decoding, questions, streams, whatif
 from bench.contenders import HOST, Contender, Origin, run_jobgate, run_mitmdump, run_squid
 from bench.parts import LOAD_CORE, BenchError, memory, pinned, processor_seconds, python
 from bench.table import Row
@@ -162,6 +162,18 @@ def measure_whatif(folder: Path, _: Origin, effort: Effort) -> Iterator[Row]:
     yield Row(
         what="simulate", target="< 5 s for 10,000 rules x 500 steps", measured=taken, is_met=simulated.seconds < 5
     )
+
+
+def measure_questions(folder: Path, _: Origin, effort: Effort) -> Iterator[Row]:
+    """A trail of 1,000,000 records: verified, and asked about a day, each as a process on one core."""
+    asked = questions.measure(folder, 6 * effort.decisions)
+    rate = asked.records / asked.verify
+    what = f"verify, records/s per core ({asked.records:,} records)"
+    yield Row(what=what, target=">= 100,000", measured=f"{rate:,.0f}", is_met=rate >= 100_000)
+    taken = f"{asked.day:.2f} s ({asked.flows:,} flows)"
+    yield Row(what="query of a day's flows, whole command", target="< 2 s", measured=taken, is_met=asked.day < 2)
+    taken = f"{asked.whole:.1f} s, {asked.rss / 1e9:.2f} GB"
+    yield Row(what="query of the whole trail", target="", measured=taken)
 
 
 def measure_start(folder: Path, origin: Origin, effort: Effort) -> Iterator[Row]:

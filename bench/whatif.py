@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 
 from bench.decision import compile_document, make_rules
@@ -42,16 +43,23 @@ class Replayed:
     changes: int
 
 
-def make_trail(folder: Path, flows: int, rules: RuleSet) -> Path:
-    """Write a trail of so many flows, a session for each hundred, some of them denied; two records a flow."""
+def make_trail(folder: Path, flows: int, rules: RuleSet, segment_bytes: float = inf) -> Path:
+    """Write a trail of so many flows, one a second, a session for each hundred, some denied; two records a flow.
+
+    Returns the first segment.
+    """
     (folder / "trail").mkdir()
-    path = folder / "trail" / "trail-000000000000.jsonl"
+    first = folder / "trail" / "trail-000000000000.jsonl"
     head = BEGINNING
-    with path.open("wb") as file:
-        for record in _records(flows, rules):
-            line, head = link(head, encode(record))
-            file.write(line)
-    return path
+    file, length = first.open("wb"), 0
+    for record in _records(flows, rules):
+        if length >= segment_bytes:
+            file.close()
+            file, length = (folder / "trail" / f"trail-{head.size:012}.jsonl").open("wb"), 0
+        line, head = link(head, encode(record))
+        length += file.write(line)
+    file.close()
+    return first
 
 
 def _records(flows: int, rules: RuleSet) -> Iterator[AuditRecord]:

@@ -5,13 +5,11 @@ Exit codes of `verify`: 0 intact, 1 something is wrong with it, 2 wrong usage, 3
 
 import json
 import os
-import re
 import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -25,6 +23,7 @@ from proxy.cli.audit_export import export, schema
 from proxy.cli.audit_live import follow_live
 from proxy.cli.audit_table import Row, as_line, make_table, plain
 from proxy.cli.audit_trace import command as trace
+from proxy.cli.moment import Moment
 from proxy.cli.places import DIRECTORY, PLACE
 from proxy.cli.progress import show_progress
 from proxy.cli.query import command as query
@@ -42,29 +41,9 @@ from proxy.sources.trail import (
 )
 from proxy.sources.unsealing import Unsealer
 
-_AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHOWN: Final = 200
 _WIDE: Final = 200
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-class Moment(click.ParamType[datetime]):
-    """`10m` ago, or an RFC 3339 time."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the moment, in UTC."""
-        if (ago := _AGO.fullmatch(value)) is not None:
-            return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]])
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            at = None
-        if at is None or at.tzinfo is None:
-            self.fail("neither like 90s, 10m, 6h, 2d nor a time with a zone like 2026-01-31T12:00:00Z", param, ctx)
-        return at.astimezone(UTC)
 
 
 @click.group("audit")

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
 from typing import Any, Final, Self
@@ -18,12 +19,21 @@ from rich.text import Text
 
 from proxy.audit.sealing import sealed_with
 from proxy.cli.audit_table import plain
+from proxy.cli.moment import Moment
 from proxy.cli.places import PLACE
 from proxy.cli.progress import show_progress
 from proxy.cli.query_sql import CREATE, INSERT, LEFT_SEALED, QUESTIONS, VIEWS
 from proxy.cli.reading import IDENTITY
 from proxy.model.errors import AuditError
-from proxy.sources.trail import find_segments, last_record, read_keys, read_lines, verify_trail
+from proxy.sources.trail import (
+    SegmentFile,
+    find_segments,
+    last_record,
+    read_keys,
+    read_lines,
+    segments_between,
+    verify_trail,
+)
 from proxy.sources.unsealing import Unsealer
 
 _CHUNK: Final = 50_000
@@ -48,6 +58,8 @@ _MISSING: Final = "jobgate audit query needs the extra: pip install 'jobgate[que
     multiple=True,
     help="Another trail beside it, such as that of jobs' logs; repeat it.",
 )
+@click.option("--since", type=Moment(), help="Leave out segments that are wholly older: 6h, 2d, or a time with a zone.")
+@click.option("--until", type=Moment(), help="Leave out segments that are wholly newer.")
 @click.option("--no-verify", is_flag=True, help="Do not verify the trail first.")
 @IDENTITY
 @click.pass_context
@@ -68,7 +80,8 @@ def command(ctx: click.Context, /, place: Path | None, sql: str | None, **option
         is_intact = options["no_verify"] or not [each for each in places if not _verify(each)]
         with ExitStack() as undo:
             database = Database(options["parquet"], undo)
-            database.load(places, options["identities"])
+            window = options["since"], options["until"]
+            database.load([Part(each, segments_between(each, *window)) for each in places], options["identities"])
             _answer(database, wanted or "SELECT * FROM flows", options["form"], options["parquet"])
             if database.left:
                 click.echo(f"{database.left} records are sealed, and no --identity opens them", err=True)
@@ -78,6 +91,25 @@ def command(ctx: click.Context, /, place: Path | None, sql: str | None, **option
     if options["no_verify"]:
         click.echo("the trail was not verified", err=True)
     ctx.exit(0 if is_intact else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Those segments of a trail that are read."""
+
+    place: Path
+    chosen: slice = slice(None)
+
+    def segments(self) -> list[SegmentFile]:
+        """Return them, in order. Raises AuditError."""
+        return find_segments(self.place)[self.chosen]
+
+    def whole_files(self) -> Iterator[Path]:
+        """Give out the first ones, as long as each ends with the record before the next: read as they stand."""
+        for segment in self.segments():
+            if segment.next_start is None or last_record(segment.path) != segment.next_start - 1:
+                return
+            yield segment.path
 
 
 class Database:
@@ -98,22 +130,24 @@ class Database:
         self._connection: Any = duckdb.connect(":memory:", config={**safe, "memory_limit": _MEMORY})
         undo.callback(self._connection.close)
 
-    def load(self, places: Sequence[Path], identities: Sequence[Path]) -> None:
+    def load(self, parts: Sequence[Part], identities: Sequence[Path]) -> None:
         """Read trails into one set of tables. What is opened never touches a disk. Raises AuditError."""
         # A trail whose records are opened must not be spilled to disk in the clear.
         self._connection.execute("SET temp_directory = ?", ["" if identities else str(self._scratch)])
-        total = sum(segment.path.stat().st_size for place in places for segment in find_segments(place))
+        total = sum(segment.path.stat().st_size for part in parts for segment in part.segments())
         with show_progress(total, "loading") as advance, _Passage(self._scratch) as passage:
             statement = CREATE
-            for place in places:
-                files = [] if identities else list(_whole_files(place))
+            for part in parts:
+                files = [] if identities else list(part.whole_files())
                 for file in files:
                     self._connection.execute(statement, [str(file)])
                     statement = INSERT
                     advance(file.stat().st_size)
-                for lines in batched(self._lines(place, len(files), identities, advance), _CHUNK, strict=False):
+                for lines in batched(self._lines(part, len(files), identities, advance), _CHUNK, strict=False):
                     self._connection.execute(statement, [passage.fill(lines)])
                     statement = INSERT
+            if statement is CREATE:  # a table all the same
+                self._connection.execute(CREATE, [passage.fill(())])
         self._connection.execute(VIEWS)
         self.left = int(self._connection.execute(LEFT_SEALED).fetchone()[0])
         if self._output is not None:
@@ -147,25 +181,17 @@ class Database:
             os.umask(before)
 
     def _lines(
-        self, place: Path, skip: int, identities: Sequence[Path], advance: Callable[[int], None]
+        self, part: Part, skip: int, identities: Sequence[Path], advance: Callable[[int], None]
     ) -> Iterator[bytes]:
-        """Give out the lines after the first `skip` segments, opened where they are sealed and that can be."""
+        """Give out the lines after the first `skip` of the segments, opened where they are sealed and that can be."""
         unsealer = Unsealer(identities)
-        for line in read_lines(place, skip=skip):
+        for line in read_lines(part.place, chosen=slice((part.chosen.start or 0) + skip, part.chosen.stop)):
             advance(len(line))
             if not identities or (b',"sealed":{' not in line and b'"kind":"key.sealed"' not in line):
                 yield line
                 continue
             record = unsealer.read(line)
             yield line if sealed_with(record) is not None else json.dumps(record).encode() + b"\n"
-
-
-def _whole_files(place: Path) -> Iterator[Path]:
-    """Give out the segments, but the last, as long as each ends with the record before the next: read as they stand."""
-    for segment in find_segments(place):
-        if segment.next_start is None or last_record(segment.path) != segment.next_start - 1:
-            return
-        yield segment.path
 
 
 class _Passage:

@@ -5,6 +5,7 @@ whole lines. What a failed batch or a crash left after them is for `verify` to r
 """
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -121,9 +122,30 @@ def verify_trail(
     return walk.finish()
 
 
-def read_lines(path: Path, *, skip: int = 0) -> Iterator[bytes]:
-    """Give out the lines of a trail after its first `skip` segments, to where it ends now. Raises AuditError."""
-    for segment in find_segments(path)[skip:]:
+def segments_between(path: Path, since: datetime | None, until: datetime | None) -> slice:
+    """Return which segments of a trail, in order, may hold records of this time. Raises AuditError.
+
+    By the time of each one's first record: one that was set back is not looked for.
+    """
+    if since is None and until is None:
+        return slice(None)
+    starts = [_first_time(segment.path) for segment in find_segments(path)]
+    first = 0 if since is None else max(bisect_right(starts, format_time(since)) - 1, 0)
+    return slice(first, len(starts) if until is None else max(bisect_right(starts, format_time(until)), first))
+
+
+def _first_time(path: Path) -> str:
+    with _open(path) as file:
+        line = file.readline()
+    try:
+        return read_envelope(line).at
+    except AuditError as error:
+        raise AuditError(f"{path}: {error}") from None
+
+
+def read_lines(path: Path, *, chosen: slice = slice(None)) -> Iterator[bytes]:
+    """Give out the lines of a trail, or of the chosen ones of its segments, to where it ends now. Raises AuditError."""
+    for segment in find_segments(path)[chosen]:
         with _open(segment.path) as file:
             yield from _own_lines(segment.next_start, file)
 

@@ -270,3 +270,23 @@ def test_a_copy_with_a_fault_is_not_put_together(shipped: tuple[OpenAws, dict[st
     assert "several trails" in run("verify", lay("two/b", source).rpartition("/")[0], code=3, more=reader).stderr
     part = {lines[0].replace("/trail-", "/records-"): source[lines[0]]}
     assert "some records only" in run("verify", lay("part/a", part), code=3, more=reader).stderr
+
+
+def test_segments_of_another_time_are_left_out(trail: Path) -> None:
+    """What is asked about a time reads what may hold it, and finds the same there."""
+    everything = ask(trail, "SELECT seq, time FROM records ORDER BY seq")
+    middle = everything[len(everything) // 2]
+    stamp = middle["time"].replace(" ", "T") + "Z"
+    for window in (("--since", stamp), ("--until", stamp), ("--since", stamp, "--until", stamp)):
+        found = ask(trail, "SELECT seq, time FROM records ORDER BY seq", *window)
+        assert 0 < len(found) < len(everything)
+        assert middle in found
+        wanted = [
+            each
+            for each in everything
+            if ("--since" not in window or each["time"] >= middle["time"])
+            and ("--until" not in window or each["time"] <= middle["time"])
+        ]
+        assert [each for each in wanted if each not in found] == []
+    assert ask(trail, "SELECT seq FROM records", "--until", "2020-01-01T00:00:00Z") == []
+    assert len(ask(trail, "SELECT seq FROM records", "--since", "2020-01-01T00:00:00Z")) == len(everything)

@@ -14,4 +14,4 @@ def fdatasync(descriptor: Any) -> None:
     _sync(descriptor)
 
 
-os.fdatasync = fdatasync
+os.fdatasync = fdatasync  # type: ignore[assignment]
