@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import decision, decoding, questions, streams, whatif
@@ -87,17 +87,20 @@ def measure_audit(folder: Path, origin: Origin, effort: Effort) -> Iterator[Row]
             for module in ("proxy", "bench.null_disk", "bench.null_trail")
         ]
         spent: dict[str, list[float]] = {contender.name: [] for contender in started}
-        for _ in range(effort.rounds):
+        short = replace(effort, seconds=effort.seconds * 0.4)
+        for _ in range(effort.rounds * 5):
             for contender in started:
                 before = processor_seconds(contender.pid)
-                flows = _load(contender, origin, effort)
-                count = flows["per_second"] * (flows["seconds"] + min(1.0, effort.seconds))
+                flows = _load(contender, origin, short)
+                count = flows["per_second"] * (flows["seconds"] + min(1.0, short.seconds))
                 spent[contender.name].append((processor_seconds(contender.pid) - before) / count * 1e6)
-    written, discarded, bare = (statistics.median(spent[each.name]) for each in started)
-    yield Row(what="us of the proxy's processor time a flow", target="", measured=f"{written:.0f}")
-    cost = 1 - discarded / written
+    written, discarded, bare = (spent[each.name] for each in started)
+    yield Row(what="us of the proxy's processor time a flow", target="", measured=f"{statistics.median(written):.0f}")
+    # Each turn against its neighbour: what else the machine does changes more slowly than they alternate.
+    cost = statistics.median(1 - less / more for less, more in zip(discarded, written, strict=True))
     yield Row(what="of it for writing the trail", target="<= 10 %", measured=f"{cost:.1%}", is_met=cost <= 0.10)
-    yield Row(what="of it for records in all", target="", measured=f"{1 - bare / written:.1%}")
+    cost = statistics.median(1 - less / more for less, more in zip(bare, written, strict=True))
+    yield Row(what="of it for records in all", target="", measured=f"{cost:.1%}")
 
 
 def _load(contender: Contender, origin: Origin, effort: Effort) -> dict[str, float]:

@@ -16,7 +16,14 @@ SLOW = Path(__file__).resolve().parents[1] / "fakes" / "slow_disk"
 def test_nothing_leaves_before_a_slow_disk_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second to sync: allowed, and so late. Eight: 503, nothing upstream. Quick again: all goes on, unbroken."""
     dial = tmp_path / "seconds"
-    dial.write_text("0")
+
+    def turn(seconds: str) -> None:
+        """Set the disk's pace in one step: read half-written, it would be a disk that is broken, not slow."""
+        fresh = dial.with_suffix(".new")
+        fresh.write_text(seconds)
+        fresh.replace(dial)
+
+    turn("0")
     monkeypatch.setenv("SLOW_DISK", str(dial))
     monkeypatch.setenv("PYTHONPATH", str(SLOW))
     world = World(rules=[OPEN])
@@ -28,14 +35,14 @@ def test_nothing_leaves_before_a_slow_disk_has_it(tmp_path: Path, monkeypatch: p
             return job.curl("-o", "/dev/null", "-w", "%{http_code}", f"http://plain.test/hello/{name}", code=None)
 
         assert ask("before") == "200"
-        dial.write_text("0.5")
+        turn("0.5")
         began = time.monotonic()
         assert ask("late") == "200"
         assert time.monotonic() - began >= 0.5
-        dial.write_text("8")
+        turn("8")
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(ask, ["never-1", "never-2", "never-3", "never-4"])) == ["503"] * 4
-        dial.write_text("0")
+        turn("0")
         wait_until(lambda: ask("after") == "200", 30)
         world.sidecar.stop(timeout=30)
         audit = world.sidecar.audit
