@@ -169,6 +169,7 @@ class Pump:
             return
         self.finished = True
         self.error = error
+        self._trailers = None  # a way back to whoever pumps: the collector would have to find it
         self._source.detach(self._decoder.rest)
         if self._target.source is self._source:
             self._target.source = None

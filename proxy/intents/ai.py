@@ -35,12 +35,17 @@ _KEYS: Final = frozenset({"admin_api_keys", "api_keys", "service_accounts", "ext
 _MODELS: Final = frozenset({"infer", "tune.create", "batch.create", "model.get", "model.delete", "tokens.count"})
 
 
+def claims(host: str, spoken: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return host in _BASES or host.endswith(_AZURE) or PROTOCOL in spoken
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to a language model's API; None when it is none. Raises IntentError."""
     host = view.authority.host
-    is_azure = host.endswith(_AZURE)
-    if host not in _BASES and not is_azure and PROTOCOL not in spoken:
+    if not claims(host, spoken):
         return None
+    is_azure = host.endswith(_AZURE)
     refuse_override(view)
     segments = cut_path(view.path)
     if is_azure:

@@ -42,12 +42,17 @@ _ADDED: Final = {"kms:PutKeyPolicy": EffectClass.ADMIN}
 """Effects of what an operation adds, where that is neither its own nor a tag's."""
 
 
+def claims(host: str, spoken: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return host.endswith(SUFFIXES) or "aws" in spoken
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Say what a request to AWS does. Raises IntentError when it is AWS's, and broken or doubtful."""
     name = view.authority.host
-    is_aws = name.endswith(SUFFIXES)
-    if not is_aws and "aws" not in spoken:
+    if not claims(name, spoken):
         return None
+    is_aws = name.endswith(SUFFIXES)
     scope = read_scope(view)
     host = read_host(name) if is_aws else None
     if host is None and scope is None:

@@ -52,12 +52,17 @@ _VAULT_SECRETS: Final = frozenset({"secrets", "deletedsecrets"})
 _VAULT_USES: Final = frozenset({"sign", "verify", "encrypt", "decrypt", "wrapkey", "unwrapkey", "release"})
 
 
-def decode(view: RequestView, spoken: frozenset[str]) -> Intent | None:  # noqa: ARG001 - a decoder's signature
+def claims(host: str, _: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return host in _READERS or host.endswith(_ENDINGS)
+
+
+def decode(view: RequestView, spoken: frozenset[str]) -> Intent | None:
     """Read a request to Azure; None when it is none. Raises IntentError."""
     host = view.authority.host
-    reader = _READERS.get(host)
-    if reader is None and not host.endswith(_ENDINGS):
+    if not claims(host, spoken):
         return None
+    reader = _READERS.get(host)
     if any(name in _OVERRIDES for name, _ in view.headers):
         raise IntentError("a header asks for another method than the request line")
     if "$batch" in view.path or view.path.rstrip("/").endswith("/batch"):

@@ -34,19 +34,22 @@ _SINGLE: Final[Mapping[tuple[str, str], tuple[str, EffectClass]]] = {
 _MAX_BATCH: Final = 100
 
 
+def claims(host: str, spoken: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return host == _DOMAIN or host in _OTHER_HOSTS or _AGENT_HOST.fullmatch(host) is not None or "ci" in spoken
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to Buildkite, or to a host that a rule says speaks `ci`.
 
     Raises IntentError for a call that another reader could take for a different one.
     """
     host = view.authority.host
-    if not host.endswith(_DOMAIN) and "ci" not in spoken:
+    if not claims(host, spoken):
         return None
     if host == _DOMAIN and view.path == "/oauth/token":
         return _intent("token.exchange", EffectClass.CREDENTIAL, Resource(type="ci-service", id="oauth"))
-    if host in _OTHER_HOSTS or _AGENT_HOST.fullmatch(host) is not None or "ci" in spoken:
-        return _read(view)
-    return None
+    return None if host == _DOMAIN and "ci" not in spoken else _read(view)
 
 
 def _read(view: RequestView) -> Intent | BodyWanted:

@@ -74,6 +74,7 @@ _ROUTES: Final = compile_routes(
         "DELETE /trusted_publishing/gitlab_configs/{id}": "trust.revoke",
     }
 )
+claims: Final = CARGO.claims
 _UNNAMED: Final = frozenset({"trust.create", "trust.revoke"})
 """Actions on a crate that the path does not name."""
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -86,7 +87,7 @@ _FILE: Final = re.compile(r"([^.]*)-([0-9]+\..*)\.crate")
 
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to a Cargo registry or its index; None when it is none. Raises IntentError."""
-    if not CARGO.claims(view, spoken):
+    if not claims(view.authority.host, spoken):
         return None
     refuse_override(view)
     segments = read_segments(view)

@@ -68,10 +68,15 @@ _RUNS: Final = frozenset({"jobs", "builds", "executions", "queries"})
 _GRPC: Final = re.compile(r"/(?:google\.)?([A-Za-z0-9_.]+)\.([A-Za-z0-9_]+)/([A-Za-z0-9_]+)")
 
 
-def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:  # noqa: ARG001 - a decoder's signature
+def claims(host: str, _: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return host.endswith(_ENDING) or is_storage(host)
+
+
+def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to Google's APIs; None when it is none. Raises IntentError."""
     host = view.authority.host
-    if not host.endswith(_ENDING) and not is_storage(host):
+    if not claims(host, spoken):
         return None
     if any(name in _OVERRIDES for name, _ in view.headers):
         raise IntentError("a header asks for another method than the request line, which Google's APIs obey")

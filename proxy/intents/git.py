@@ -31,6 +31,11 @@ _NAMED: Final = 8
 """So many wanted commits are named on the record."""
 
 
+def claims(_: str, __: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours: any host may hold repositories."""
+    return True
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request of git's or LFS's; None when it is none. Raises IntentError for one that cannot be told."""
     path = view.path

@@ -47,9 +47,16 @@ _UNTOLD: Final = frozenset({"owner", "repo", "org", "code"})
 """Variables of paths that are no facts: what the resource says already, and a code that answers an app's key."""
 
 
+def claims(host: str, spoken: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return host in _HOSTS or host.endswith(".ghe.com") or "github" in spoken
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to GitHub. Raises IntentError for one that GitHub could take for another."""
     host = view.authority.host
+    if not claims(host, spoken):
+        return None
     if host in _HOSTS:
         return _read_public(view, host)
     tenant = _TENANT.fullmatch(host) if host.endswith(".ghe.com") else None

@@ -32,10 +32,14 @@ _NOTES: Final[Mapping[str, tuple[str, ...]]] = {
 _UNTOLD: Final = frozenset({"project", "group"})
 
 
+def claims(host: str, spoken: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return host == _SITE or "gitlab" in spoken
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to GitLab's API. Raises IntentError for one that GitLab could take for another."""
-    host = view.authority.host
-    if host != _SITE and "gitlab" not in spoken:
+    if not claims(view.authority.host, spoken):
         return None
     if view.path.startswith("/api/"):
         return _read_api(view, read_site(view))

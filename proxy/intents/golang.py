@@ -15,6 +15,7 @@ from proxy.model.intent import Intent, RequestView
 
 _SUMS: Final = "sum.golang.org"
 GO: Final = Ecosystem(protocol="go", hosts=frozenset({"proxy.golang.org", _SUMS}))
+claims: Final = GO.claims
 
 _ACTIONS: Final = {"PUT": "publish", "POST": "publish", "DELETE": "unpublish"}
 # golang.org/x/mod/module: CheckPath. The first element is a domain with a dot, in lower case as it stands.
@@ -29,7 +30,7 @@ _KINDS: Final = {"info": "metadata", "mod": "metadata", "zip": "artifact"}
 
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | None:
     """Read a request to a module proxy or a checksum database; None when it is none. Raises IntentError."""
-    if not GO.claims(view, spoken):
+    if not claims(view.authority.host, spoken):
         return None
     refuse_override(view)
     segments = read_segments(view)

@@ -63,10 +63,15 @@ class _Asked:
         return f"{self.verb}:{'/'.join(parts)}"
 
 
+def claims(host: str, spoken: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return host in _OWN or host.endswith(_ENDINGS) or "k8s" in spoken
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to an API server; None when it is none. Raises IntentError."""
     host = view.authority.host
-    if "k8s" not in spoken and host not in _OWN and not host.endswith(_ENDINGS):
+    if not claims(host, spoken):
         return None
     segments = [decode_component(part) for part in view.path[1:].rstrip("/").split("/")]
     if len(segments) > _SEGMENTS:

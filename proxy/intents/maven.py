@@ -47,6 +47,7 @@ _PORTAL: Final = compile_routes(
         "POST /api/v1/publisher/deployments/files": "stage.list",
     }
 )
+claims: Final = MAVEN.claims
 _UPLOADS: Final = {"USER_MANAGED": "stage.publish", "AUTOMATIC": "publish"}
 _ACTIONS: Final = {"GET": "install", "HEAD": "install", "PUT": "publish", "DELETE": "unpublish"}
 
@@ -65,7 +66,7 @@ _EXPLODE: Final = frozenset({"x-explode-archive", "x-explode-archive-atomic"})
 
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | None:
     """Read a request to a Maven repository; None when it is none. Raises IntentError."""
-    if not MAVEN.claims(view, spoken):
+    if not claims(view.authority.host, spoken):
         return None
     refuse_override(view)
     raw = read_segments(view)

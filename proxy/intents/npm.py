@@ -42,6 +42,7 @@ _PACKAGE: Final = compile_routes(
         "DELETE /{name}": "unpublish",
     }
 )
+claims: Final = NPM.claims
 _API: Final = compile_routes(
     {
         "GET /ping": "ping",
@@ -129,7 +130,7 @@ class _Spot:
 
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to an npm registry; None when it is none. Raises IntentError."""
-    if not NPM.claims(view, spoken):
+    if not claims(view.authority.host, spoken):
         return None
     refuse_override(view)
     spot = _locate(view)

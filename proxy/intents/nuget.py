@@ -79,6 +79,7 @@ _ROUTES: Final = compile_routes(
         "GET /api/v3/staging/groups": "stage.list",
     }
 )
+claims: Final = NUGET.claims
 """nuget.org's, in lower case. Its DELETE takes a version out of searches, and a POST puts it back: yank and unyank."""
 
 _REGISTRATION: Final = re.compile(r"registrations?[0-9a-z-]*")
@@ -97,7 +98,7 @@ _ODATA: Final = frozenset({"packages", "packages()", "search()", "getupdates()",
 
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to a NuGet feed; None when it is none. Raises IntentError."""
-    if not NUGET.claims(view, spoken):
+    if not claims(view.authority.host, spoken):
         return None
     refuse_override(view)
     # ASP.NET MVC takes the method from a parameter of this name too.

@@ -58,14 +58,21 @@ _GOOGLE: Final = re.compile(
 _GOOGLE_HOSTS: Final = (".pkg.dev", "gcr.io")
 
 
+def claims(host: str, spoken: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return knows(host) or host == _GITLAB[0] or WORD in spoken
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to a registry or its token endpoint; None when it is none. Raises IntentError."""
     host, path = view.authority.host, view.path
+    if not claims(host, spoken):
+        return None
     if not knows(host):
         if WORD in spoken:
             if path[:3] not in {"/v2", "/V2"} and not is_token_path(path):
                 return None
-        elif host != _GITLAB[0] or path != _GITLAB[1]:
+        elif path != _GITLAB[1]:
             return None
     refuse_override(view)
     return _read(view, read_site(view))

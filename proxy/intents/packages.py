@@ -83,9 +83,9 @@ class Ecosystem:
     protocol: str
     hosts: frozenset[str]
 
-    def claims(self, view: RequestView, spoken: frozenset[str]) -> bool:
-        """Whether a request can be this ecosystem's at all: one or two set look-ups for all that is not."""
-        return view.authority.host in self.hosts or self.protocol in spoken
+    def claims(self, host: str, spoken: frozenset[str]) -> bool:
+        """Whether a request to this host may be this ecosystem's."""
+        return host in self.hosts or self.protocol in spoken
 
     def knows(self, view: RequestView) -> bool:
         """Whether the host is one of those that are nothing but this ecosystem's registry."""

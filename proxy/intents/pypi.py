@@ -35,6 +35,7 @@ PYPI: Final = Ecosystem(
     protocol="pypi",
     hosts=frozenset({"pypi.org", "upload.pypi.org", "test.pypi.org", "test-files.pythonhosted.org", _FILES}),
 )
+claims: Final = PYPI.claims
 FORM_LIMIT: Final = 1024 * 1024
 """How far an upload to Warehouse is read for the file's headers: all metadata, the long description with it."""
 
@@ -72,7 +73,7 @@ _MARKERS: Final = frozenset({"packages", "files", "download", "+f"})
 
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to a Python package index; None when it is none. Raises IntentError."""
-    if not PYPI.claims(view, spoken):
+    if not claims(view.authority.host, spoken):
         return None
     refuse_override(view)
     return _decode_public(view) if PYPI.knows(view) else _decode_elsewhere(view)

@@ -104,6 +104,7 @@ _ROUTES: Final = compile_routes(
         "GET /oidc/providers/{id}": "trust.list",
     }
 )
+claims: Final = GEM.claims
 """Below `/api/v1`. The old `GET /api_key` makes a key where there is none yet; a fired hook calls any address."""
 _BY_FORM: Final = frozenset({"yank", "unyank", "hook.set", "hook.remove"})
 """Actions whose gem a parameter names, not the path."""
@@ -120,7 +121,7 @@ _PARAMETER: Final = re.compile(r"[a-z][a-z_]*")
 
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to a gem server; None when it is none. Raises IntentError."""
-    if not GEM.claims(view, spoken):
+    if not claims(view.authority.host, spoken):
         return None
     refuse_override(view)
     segments = cut_path(view.path)

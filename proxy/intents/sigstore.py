@@ -76,12 +76,21 @@ CERTIFICATE_LIMIT: Final = 256 * 1024
 TIMESTAMP_LIMIT: Final = 64 * 1024
 
 
+def claims(host: str, spoken: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return _knows(host) or WORD in spoken
+
+
+def _knows(host: str) -> bool:
+    return host.endswith(_SUFFIXES) and _HOSTS.fullmatch(host) is not None
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request to one of Sigstore's services; None when it is none. Raises IntentError."""
     host = view.authority.host
-    known = host.endswith(_SUFFIXES) and _HOSTS.fullmatch(host) is not None
-    if not known and WORD not in spoken:
+    if not claims(host, spoken):
         return None
+    known = _knows(host)
     prefix, tail = ("", view.path) if known else _split(view.path)
     action, facts = _find(view, host if known else "", tail)
     if action == "unknown" and not known:

@@ -64,15 +64,20 @@ _LOOKS: Final = (
 _CHANGES: Final = ((_SECRETS, "token.change", _CREDENTIAL), (_VARIABLES, "variable.change", _ADMIN))
 
 
+def claims(host: str, spoken: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return host in _REGISTRIES or host in _ARCHIVES or host in _CLOUD or "tf" in spoken
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | BodyWanted | None:
     """Read a request of Terraform's; None when it is none. Raises IntentError."""
     host = view.authority.host
+    if not claims(host, spoken):
+        return None
     if host in _REGISTRIES:
         return _read_registry(view)
     if host in _ARCHIVES:
         return _read_archive(view)
-    if host not in _CLOUD and "tf" not in spoken:
-        return None
     if any(name in _OVERRIDES for name, _ in view.headers):
         raise IntentError("a header asks for another method than the request line")
     if view.path.startswith("/api/v2/"):

@@ -82,10 +82,14 @@ _ENGINES: Final = {
 """Words after a mount that the engines of Vault's own give their paths, and the worst that they mean there."""
 
 
+def claims(host: str, spoken: frozenset[str]) -> bool:
+    """Whether a request to this host may be ours."""
+    return host.endswith(_ENDINGS) or "vault" in spoken
+
+
 def decode(view: RequestView, spoken: frozenset[str]) -> Intent | None:
     """Read a request to Vault; None when it is none. Raises IntentError."""
-    host = view.authority.host
-    if "vault" not in spoken and not host.endswith(_ENDINGS):
+    if not claims(view.authority.host, spoken):
         return None
     if not view.path.startswith("/v1/"):
         return None if "vault" in spoken else _intent(view, "unknown", EffectClass.UNKNOWN, read_site(view))

@@ -27,9 +27,9 @@ def view_of(
 
 def test_an_ecosystem_claims_its_hosts_and_spoken_ones() -> None:
     """A host of the table always, another host only where a rule speaks the protocol."""
-    assert ECOSYSTEM.claims(view_of(), frozenset())
-    assert ECOSYSTEM.claims(view_of(host="x.example"), frozenset({"toy"}))
-    assert not ECOSYSTEM.claims(view_of(host="x.example"), frozenset({"npm"}))
+    assert ECOSYSTEM.claims("toys.example", frozenset())
+    assert ECOSYSTEM.claims("x.example", frozenset({"toy"}))
+    assert not ECOSYSTEM.claims("x.example", frozenset({"npm"}))
     assert ECOSYSTEM.knows(view_of())
     assert not ECOSYSTEM.knows(view_of(host="x.example"))
 
