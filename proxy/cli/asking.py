@@ -91,7 +91,7 @@ def decide_as_asked(question: AccessQuestion) -> Verdict:
     verdict = explain_verdict(question)
     if isinstance(verdict, BodyWanted):
         raise AskError("what this request does stands in its body", "body")
-    if find_real_credential(read_sent(view, find_credential_fields(view.headers))) is not None:
+    if find_real_credential(read_sent(view.headers, view.query, find_credential_fields(view.headers))) is not None:
         reason = Reason.CREDENTIAL_MISUSE
     elif find_query_credential(view) is not None:
         reason = Reason.CREDENTIAL_PRESENT

@@ -68,7 +68,7 @@ class BuildBook:
 
     def about(self, job: JobContext, source: str = "buildkite") -> Mapping[str, object]:
         """Return `event.*` for a job of one CI: what its build's events said, and where its token says otherwise."""
-        build = self._find(job, source)
+        build = self._find(job, source) if self._builds else None
         if build is None:
             return {}
         agent = None if job.job_id is None else build.agents.get(job.job_id)

@@ -11,6 +11,7 @@ from proxy.model.decision import AccessRequest, Decision, Effect
 from proxy.model.errors import IntentError
 from proxy.model.identity import JobContext
 from proxy.model.intent import BodyWanted, Intent, RequestView
+from proxy.model.quick import quick
 from proxy.model.reason import Reason
 from proxy.policy.compile import RuleSet
 from proxy.policy.evaluate import evaluate, explain, may_match
@@ -24,6 +25,7 @@ type Evaluate = Callable[[RuleSet, AccessRequest], Decision]
 type Decode = Callable[[RequestView, Spoken], Intent | BodyWanted]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A decision and the intent it was made on: None when the request was not read, and `fault` says why not."""
@@ -33,6 +35,7 @@ class Verdict:
     fault: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class AccessQuestion:
     """One request, who asks, by which rules, when, and what its step declared (None when it declared nothing)."""
@@ -92,6 +95,8 @@ def _find_fault(intent: Intent, question: AccessQuestion) -> tuple[Reason, str] 
 
 def _is_foreign(intent: Intent, job: JobContext) -> bool:
     """Whether a call to a CI's own API names a job that is not the verified one: its token may do more than its job."""
+    if not intent.also and intent.protocol != _CI:  # nearly every request
+        return False
     return any(
         part.protocol == _CI and "job" in part.facts and part.facts["job"] != job.job_id for part in parts_of(intent)
     )

@@ -35,6 +35,8 @@ class KillSwitch:
 
     def of_job(self, job: JobContext) -> Kill | None:
         """Return what stops a job whatever it asks for."""
+        if not self._kills:
+            return None
         return next((kill for kill in self._kills.values() if is_aimed_at_job(kill, job)), None)
 
     def of_flow(self, host: str, rule_ids: Iterable[str] = (), connector: str | None = None) -> Kill | None:

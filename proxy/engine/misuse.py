@@ -6,11 +6,12 @@ and the record says of which kind it was. So is the placeholder of another job, 
 
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-from proxy.model.intent import RequestView
+from proxy.model.intent import Headers
 from proxy.model.placeholder import PLACEHOLDER, Placeholders, find_placeholders, is_at_home
 
 # The vendors' own documented prefixes; what has none cannot be told from a placeholder.
@@ -36,11 +37,32 @@ _REAL: Final = re.compile(
 _BASIC: Final = re.compile(r"(?i)basic +([A-Za-z0-9+/_-]+={0,2})")
 
 
-def read_sent(view: RequestView, names: Iterable[str]) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What of a request may be a credential: the fields that are removed, the texts looked at, what was found there."""
+
+    stripped: frozenset[str]
+    texts: tuple[str, ...] = field(repr=False)
+    finding: str | None = None
+    """Which credential that no job should have; None for none."""
+    fingerprints: frozenset[str] = frozenset()
+
+
+def examine(stripped: frozenset[str], headers: Headers, query: str | None, placeholders: Placeholders) -> Carried:
+    """Look at the fields of these names, and at a query, as sent by the job that has these placeholders."""
+    texts = read_sent(headers, query, stripped)
+    if not texts:
+        return Carried(stripped, texts)
+    finding = find_real_credential(texts)
+    if finding is None and is_another_jobs(texts, placeholders):
+        finding = "placeholder of another job"
+    return Carried(stripped, texts, finding, sent_fingerprints(texts))
+
+
+def read_sent(headers: Headers, query: str | None, names: Collection[str]) -> tuple[str, ...]:
     """Return the texts in which a request may hold a credential: its query, these fields, what their Basic says."""
-    wanted = frozenset(names)
-    texts = [text for name, value in view.headers if name in wanted for text in _texts(value)]
-    return (*texts, view.query) if view.query else tuple(texts)
+    texts = [text for name, value in headers if name in names for text in _texts(value)]
+    return (*texts, query) if query else tuple(texts)
 
 
 def find_real_credential(texts: Iterable[str]) -> str | None:

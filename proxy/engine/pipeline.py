@@ -14,8 +14,9 @@ from proxy.engine.builds import BuildBook
 from proxy.engine.decide import AccessQuestion, Verdict, decide
 from proxy.engine.kills import KillSwitch, is_aimed_at_flow
 from proxy.engine.leads import LeadBook, led_by
-from proxy.engine.misuse import find_real_credential, is_another_jobs, is_astray, read_sent, sent_fingerprints
+from proxy.engine.misuse import Carried, is_astray
 from proxy.engine.ports import Clock, Entropy, Meter, Minter, Trail
+from proxy.engine.repeats import Repeats
 from proxy.engine.seam import Clearance, ConnectionEnd, Denial, Outcome, Peer, Presented, Tunnel
 from proxy.intents.leads import ANSWER_LIMIT as LEADS_LIMIT
 from proxy.intents.leads import may_lead, read_leads, told_fields
@@ -37,6 +38,7 @@ from proxy.policy.evaluate import may_match, reach
 _REMEMBERED = 100_000
 """Fingerprints of credentials that were issued, of ended sessions too: whoever sends one has what no job gets."""
 _COOKIES = frozenset({"cookie", "cookie2"})
+_NONE = frozenset[str]()
 # OPTIONS may be answered by anyone in front of the service and reflects what it was sent: never a credential (B03).
 _NEVER_CREDENTIALED = frozenset({"OPTIONS"})
 
@@ -104,8 +106,7 @@ class Engine:
         self._recorded: set[tuple[str, str]] = set()
         self._recording = parts.new_lock()
         self._issued: dict[str, None] = {}
-        self._who: dict[str, dict[str, Fact]] = {}
-        self._labels: dict[str, dict[str, str]] = {}
+        self._repeats: dict[str, Repeats] = {}
         self._leads = LeadBook()
         self._approver = Approver(
             parts.approvals, parts.builds, parts.teams, parts.clock, parts.entropy, parts.trail, parts.tell
@@ -119,8 +120,7 @@ class Engine:
     def forget_session(self, session_id: str) -> None:
         """Drop what is remembered of a closed session."""
         self._recorded = {pair for pair in self._recorded if pair[0] != session_id}
-        self._who.pop(session_id, None)
-        self._labels.pop(session_id, None)
+        self._repeats.pop(session_id, None)
         self._leads.forget(session_id)
         self._parts.approvals.forget_session(session_id)
 
@@ -134,7 +134,7 @@ class Engine:
     async def open_tunnel(self, session: Session, authority: Authority, peer: Peer) -> Tunnel | Denial:
         """Say whether any rule could let this job talk to this place. Called before the name is resolved."""
         flow_id = self._parts.entropy.new_id()
-        parts = {**self._name(session, peer), **records.connect_facts(authority)}
+        parts = _name(peer, self._known(session)) | records.connect_facts(authority)
         if (unfit := self._unfit(session)) is not None:
             return await self._deny(flow_id, parts, unfit)
         job = self._with_events(session, parts)
@@ -155,14 +155,16 @@ class Engine:
         A BodyWanted is on no record: read that much of the body, nothing leaving meanwhile, and ask again with it.
         """
         flow_id = self._parts.entropy.new_id()
-        parts = {**self._name(session, peer), **records.request_facts(view)}
+        known = self._known(session)
+        parts = _name(peer, known) | records.request_facts(view)
         if (unfit := self._unfit(session)) is not None:
             return await self._deny(flow_id, parts, unfit)
-        led, stripped = self._follow(session, view)
+        led, told = self._follow(session, view)
+        carried = known.carried(view, told)
+        stripped = carried.stripped
         if stripped:
             parts["stripped"] = [*sorted(stripped)]
-        sent = read_sent(view, stripped)
-        if sent and (forbidden := self._find_forbidden(session, view, sent)) is not None:
+        if carried.texts and (forbidden := self._find_forbidden(view, carried)) is not None:
             return await self._deny(flow_id, parts, *forbidden)
         verdict = self._judge(session, view, led, self._with_events(session, parts))
         if isinstance(verdict, BodyWanted):
@@ -176,7 +178,7 @@ class Engine:
         plan = PLAIN
         try:
             if decision.is_allowed:
-                plan = self._plan(view, verdict.intent, decision, sent)
+                plan = self._plan(view, verdict.intent, decision, carried.texts)
         except CredentialError as error:
             parts["detail"] = str(error)
             decision = replace(decision, effect=Effect.DENY, reason=error.reason, grant=None)
@@ -204,8 +206,9 @@ class Engine:
         edits = await self._edits(clearance, body_digest)
         if isinstance(edits, Denial):
             return edits
-        leads = clearance.intent is not None and may_lead(clearance.intent)
-        return replace(edits, reader=self._reader(clearance)) if leads or clearance.grant is not None else edits
+        if clearance.grant is None and (clearance.intent is None or not may_lead(clearance.intent)):
+            return edits
+        return edits.joined(clearance.stripped, self._reader(clearance))
 
     async def _edits(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
         grant, session = clearance.grant, clearance.session
@@ -226,16 +229,12 @@ class Engine:
             self.conclude(clearance.flow_id, Outcome(reason=unfit))
             return Denial(reason=unfit, flow_id=clearance.flow_id)
         self._open[clearance.flow_id].credential = credential.fingerprint
-        if clearance.stripped <= edits.remove:
-            return edits
-        return replace(edits, remove=edits.remove | clearance.stripped)
+        return edits
 
-    def _find_forbidden(self, session: Session, view: RequestView, sent: tuple[str, ...]) -> tuple[Reason, str] | None:
+    def _find_forbidden(self, view: RequestView, carried: Carried) -> tuple[Reason, str] | None:
         """Return why a request is refused for a credential in it, whatever the rules say."""
-        real = find_real_credential(sent)
-        if real is None and is_another_jobs(sent, session.placeholders):
-            real = "placeholder of another job"
-        if real is None and self._issued and not self._issued.keys().isdisjoint(sent_fingerprints(sent)):
+        real = carried.finding
+        if real is None and not self._issued.keys().isdisjoint(carried.fingerprints):
             real = "credential of ours"
         if real is not None:
             self._count_misuse(Reason.CREDENTIAL_MISUSE)
@@ -284,10 +283,9 @@ class Engine:
             self._parts.meter.count_event(reason)
 
     def _follow(self, session: Session, view: RequestView) -> tuple[Intent | None, frozenset[str]]:
-        """Return what the request means if an answer led to it, and the job's credential fields, to be removed."""
-        stripped = hygiene.find_credential_fields(view.headers)
+        """Return what the request means if an answer led to it, and the fields that the answer told to send with it."""
         lead = self._leads.find(session.id, view, self._now())
-        return (None, stripped) if lead is None else (lead.intent, stripped - told_fields(lead, view.headers))
+        return (None, _NONE) if lead is None else (lead.intent, told_fields(lead, view.headers))
 
     def _reader(self, clearance: Clearance) -> Callable[[int, str | None, Headers], AnswerReader | None]:
         """Return what reads the answer: for where it leads, and for what it says the credential lacked."""
@@ -337,14 +335,14 @@ class Engine:
         """Record the end of a connection. Call exactly once for each accepted connection."""
         self._parts.trail.post(records.connection_record(self._now(), end))
 
-    def _name(self, session: Session, peer: Peer) -> dict[str, Fact]:
-        """Say who is asking; what never changes in a session is put together once."""
-        known = self._who.get(session.id)
+    def _known(self, session: Session) -> Repeats:
+        """Return what was worked out for a session before, kept while it is open."""
+        known = self._repeats.get(session.id)
         if known is None:
-            known = records.session_facts(session)
+            known = Repeats(session)
             if self._parts.desk.is_open(session):
-                self._who[session.id] = known
-        return {"connection": peer.connection_id, **known}
+                self._repeats[session.id] = known
+        return known
 
     def _now(self) -> datetime:
         return self._parts.clock.now()
@@ -376,15 +374,11 @@ class Engine:
         )
 
     async def _mint(self, session: Session, grant: Grant, need: Need) -> Credential:
-        labels = self._labels.get(session.id)
-        if labels is None:
-            labels = {**records.job_labels(session.job), "issuer": session.principal.issuer}
-            self._labels[session.id] = labels
         credential = await self._parts.minter.mint(
             MintRequest(
                 grant=grant,
                 session_id=session.id,
-                labels=labels,
+                labels=self._known(session).labels,
                 tokens=session.tokens,
                 need=need,
             )
@@ -437,6 +431,11 @@ class Engine:
             self._parts.meter.count_event(Reason.TRAIL_UNAVAILABLE)
             return Denial(reason=error.reason, flow_id=flow_id)
         return None
+
+
+def _name(peer: Peer, known: Repeats) -> dict[str, Fact]:
+    """Say who is asking."""
+    return {"connection": peer.connection_id, **known.facts}
 
 
 def _tell(view: RequestView, intent: Intent | None, denial: Denial) -> Denial:

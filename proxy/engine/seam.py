@@ -9,6 +9,7 @@ from proxy.model.decision import Decision
 from proxy.model.grant import PLAIN, Grant, Plan, Secret
 from proxy.model.identity import Session
 from proxy.model.intent import Intent, RequestView
+from proxy.model.quick import quick
 from proxy.model.reason import Reason, explain_reason
 
 
@@ -68,6 +69,7 @@ class Tunnel:
     inspect: bool
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clearance:
     """An allowed request, already on record. Ask `equip` for its edits once the body digest, if needed, is known."""
@@ -82,6 +84,7 @@ class Clearance:
     intent: Intent | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How an exchange ended. `reason` is ALLOWED when it was complete. Digests are hex SHA-256 of bodies as sent."""

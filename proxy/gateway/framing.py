@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from proxy.model.errors import ProtocolError
+from proxy.model.quick import quick
 from proxy.model.reason import Reason
 
 _LENGTH: Final = re.compile(r"(?:0|[1-9][0-9]{0,17})")
@@ -166,6 +167,7 @@ def _could_be_size(piece: bytes) -> bool:
     return _PARTIAL_SIZE.fullmatch(piece) is not None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Framing:
     """How one message's body is delimited: a length, CHUNKED or UNTIL_CLOSE."""

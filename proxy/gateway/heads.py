@@ -17,6 +17,7 @@ from proxy.gateway.paths import check_path, check_query
 from proxy.model.authority import DEFAULT_PORTS, Authority, parse_authority
 from proxy.model.errors import ProtocolError
 from proxy.model.intent import Headers, RequestView
+from proxy.model.quick import quick
 from proxy.model.reason import Reason
 
 HEAD_LIMIT: Final = 65_536
@@ -87,6 +88,7 @@ class Fields:
     end_to_end: Headers
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Head:
     """A request head that both parsers read alike."""
@@ -129,6 +131,7 @@ class HeadReader:
         return Head(method, target, version, known)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request as we decide on it, and what its connection needs to know about it."""
@@ -140,6 +143,7 @@ class Request:
     expects_continue: bool
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Response:
     """A response head. `fields` are what may reach the job."""

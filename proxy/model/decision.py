@@ -8,6 +8,7 @@ from enum import StrEnum
 from proxy.model.grant import Grant
 from proxy.model.identity import JobContext
 from proxy.model.intent import Intent, RequestView
+from proxy.model.quick import quick
 from proxy.model.reason import Reason
 
 
@@ -39,6 +40,7 @@ class Approval:
     """Whose members may have unblocked it."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRequest:
     """All the policy sees, and all replay needs to decide again."""
@@ -62,6 +64,7 @@ class Step:
     why: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Effect, reason, the rules that determined it, and the one thing it grants.

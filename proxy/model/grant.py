@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, NoReturn, Protocol
 
 from proxy.model.intent import Headers
+from proxy.model.quick import quick
 
 REDACTED: Final = "[redacted]"
 
@@ -76,6 +77,7 @@ A connector that can mint narrower than its rule says so with it; requests of th
 """
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How a connector will serve one request. Made before the decision is on record, and before anything is minted."""
@@ -88,6 +90,7 @@ class Plan:
 PLAIN: Final = Plan()
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MintRequest:
     """All a connector learns about a job: enough to ask for a credential, nothing to decide by."""
@@ -160,6 +163,7 @@ class AnswerReader(Protocol):
         """Note that the body is whole. Called before its last bytes go to the job."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edits:
     """The difference between the request we decided on and the one we send. Data, so that simulate can show it.
@@ -175,6 +179,19 @@ class Edits:
     watch: tuple[Secret, ...] = ()
     rewriter: Callable[[], BodyRewriter] | None = field(default=None, repr=False)
     reader: Callable[[int, str | None, Headers], AnswerReader | None] | None = field(default=None, repr=False)
+
+    def joined(
+        self, remove: frozenset[str], reader: Callable[[int, str | None, Headers], AnswerReader | None]
+    ) -> "Edits":
+        """Return the same edits with more fields to remove, and who reads the answer."""
+        return Edits(
+            remove=self.remove if remove <= self.remove else self.remove | remove,
+            put=self.put,
+            query=self.query,
+            watch=self.watch,
+            rewriter=self.rewriter,
+            reader=reader,
+        )
 
 
 NO_EDITS: Final = Edits()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from proxy.model.authority import Authority
+from proxy.model.quick import quick
 
 type Headers = tuple[tuple[str, str], ...]
 """Field names in lower case with their values, in the order received. Latin-1 text, as HTTP/1.1 has it."""
@@ -30,6 +31,7 @@ class BodyWanted:
     enough: Callable[[bytes], bool] | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestView:
     """One request as jobgate decides on it and, but for `Edits`, sends it.
@@ -80,6 +82,7 @@ class EffectClass(StrEnum):
     UNKNOWN = "unknown"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
     """What is acted on: a type and an id in that type's own spelling."""
@@ -88,6 +91,7 @@ class Resource:
     id: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """What a request means. `exact` is False where only HTTP's own semantics were read.

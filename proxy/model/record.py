@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from proxy.model.quick import quick
+
 type Fact = str | int | float | bool | list["Fact"] | dict[str, "Fact"] | None
 """What a record may hold: plain JSON. Secrets have no such form."""
 
@@ -43,6 +45,7 @@ class Kind(StrEnum):
     KEY_SEALED = "key.sealed"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRecord:
     """One entry before it is chained. `facts` is built from allow-listed fields; `at` is UTC."""
@@ -52,6 +55,7 @@ class AuditRecord:
     facts: Mapping[str, Fact]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """An entry's place: its sequence number from 0, and the hex SHA-256 of its line and of the line before."""

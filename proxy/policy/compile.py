@@ -5,16 +5,18 @@ The revision is a digest of what the rules mean, not of how they are filed: two 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Self
 
+from proxy.model.decision import Decision
 from proxy.model.identity import JobContext
 from proxy.policy.rule import Rule
 
 # Facts most rules fix to exact values, in the order they narrow best: the second level of the index.
 _KEYS: Final = ("pipeline", "repository", "step", "organization")
-_NOTHING: Final[frozenset[str]] = frozenset()
+REMEMBERED: Final = 4096
+"""Hosts, and sets of rules, of which one rule set remembers what it found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,22 @@ class _Bucket:
     asks: bool
     """Whether any of them wants a person's yes."""
 
-    def find(self, job: JobContext) -> Iterator[Rule]:
-        yield from self.always
+    def find(self, job: JobContext) -> Iterable[Rule]:
+        if not self.names:
+            return self.always
+        found = [*self.always]
         for name in self.names:
-            yield from self.keyed.get((name, getattr(job, name)), ())
+            found += self.keyed.get((name, getattr(job, name)), ())
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """All that the rules say of one host."""
+
+    buckets: tuple[_Bucket, ...]
+    spoken: frozenset[str]
+    asks: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +58,11 @@ class RuleSet:
     revision: str
     observes: bool = False
     """Whether what no rule allows is let through everywhere, without a credential, and marked on record."""
+    combined: dict[tuple[str, ...], Decision] = field(default_factory=dict, compare=False, repr=False)
+    """What the rules of these names come to together, once it was asked: nothing else about a request changes it."""
     _hosts: Mapping[str, _Bucket]
     _suffixes: Mapping[str, _Bucket]
+    _known: dict[str, _Place] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def empty(cls) -> Self:
@@ -54,24 +71,32 @@ class RuleSet:
 
     def find(self, host: str, job: JobContext) -> list[Rule]:
         """Return every rule that could match `job` at `host`, once each; a few that do not may be among them."""
-        found = [rule for bucket in self._buckets(host) for rule in bucket.find(job)]
+        found = [rule for bucket in self._at(host).buckets for rule in bucket.find(job)]
         return found if len(found) < 2 else list({rule.id: rule for rule in found}.values())
 
     def find_all(self, host: str) -> list[Rule]:
         """Return every rule that names `host`, whoever asks, sorted by id: for explain."""
-        found = {rule.id: rule for bucket in self._buckets(host) for rule in bucket.rules}
+        found = {rule.id: rule for bucket in self._at(host).buckets for rule in bucket.rules}
         return [found[name] for name in sorted(found)]
 
     def spoken(self, host: str) -> frozenset[str]:
         """Return the protocols that the intents of the rules for `host` name; with any, it is governed by them."""
-        found = _NOTHING
-        for bucket in self._buckets(host):
-            found = found | bucket.spoken if found else bucket.spoken
-        return found
+        return self._at(host).spoken
 
     def asks(self, host: str) -> bool:
         """Return whether a rule for `host` wants a person's yes."""
-        return any(bucket.asks for bucket in self._buckets(host))
+        return self._at(host).asks
+
+    def _at(self, host: str) -> _Place:
+        """Return what is said of a host. Its requests come in many; strangers' hosts do not fill the memory."""
+        known = self._known.get(host)
+        if known is None:
+            buckets = tuple(self._buckets(host))
+            spoken = frozenset[str]().union(*(bucket.spoken for bucket in buckets))
+            known = _Place(buckets, spoken, any(bucket.asks for bucket in buckets))
+            if len(self._known) < REMEMBERED:
+                self._known[host] = known
+        return known
 
     def _buckets(self, host: str) -> Iterator[_Bucket]:
         if (bucket := self._hosts.get(host)) is not None:

@@ -4,7 +4,7 @@ Deny wins; no allow is a denial; allows that disagree on what they hand out are 
 against the request: an allow rule does not match, a deny rule does.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -14,7 +14,7 @@ from proxy.model.decision import AccessRequest, Approval, Decision, Declared, Ef
 from proxy.model.identity import JobContext
 from proxy.model.intent import RequestView
 from proxy.model.reason import Reason
-from proxy.policy.compile import RuleSet
+from proxy.policy.compile import REMEMBERED, RuleSet
 from proxy.policy.conditions import Bindings, bind_place, bind_request
 from proxy.policy.declaring import Stance, compare
 from proxy.policy.intents import covers_all, is_unknown, parts_of, touches_any
@@ -121,7 +121,18 @@ def reach(
     return Decision(effect=Effect.ALLOW, reason=Reason.ALLOWED, rule_ids=_ids(allows), revision=ruleset.revision)
 
 
-def _decide(ruleset: RuleSet, matched: Iterable[Rule]) -> Decision:
+def _decide(ruleset: RuleSet, matched: Sequence[Rule]) -> Decision:
+    """Combine the rules that matched; the same ones only once."""
+    names = tuple([rule.id for rule in matched])
+    known = ruleset.combined.get(names)
+    if known is None:
+        known = _combine(ruleset, matched)
+        if len(ruleset.combined) < REMEMBERED:
+            ruleset.combined[names] = known
+    return known
+
+
+def _combine(ruleset: RuleSet, matched: Sequence[Rule]) -> Decision:
     """Combine the rules that matched. The only place where an allow is made."""
     denies: list[Rule] = []
     allows: list[Rule] = []

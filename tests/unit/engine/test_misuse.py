@@ -5,9 +5,14 @@ from hashlib import sha256
 
 import pytest
 
-from proxy.engine.misuse import find_real_credential, is_another_jobs, is_astray, read_sent, sent_fingerprints
-from proxy.model.authority import Authority
-from proxy.model.intent import Headers, RequestView
+from proxy.engine.misuse import (
+    examine,
+    find_real_credential,
+    is_another_jobs,
+    is_astray,
+    read_sent,
+    sent_fingerprints,
+)
 from proxy.model.placeholder import PUBLIC, derive_placeholders
 
 LETTERS = "Ab0" * 40
@@ -29,14 +34,8 @@ REAL = {
 }
 
 
-def view(headers: Headers = (), query: str | None = None) -> RequestView:
-    return RequestView(
-        method="GET", scheme="https", authority=Authority("a.test", 443), path="/", query=query, headers=headers
-    )
-
-
 def sent(value: str, query: str | None = None) -> tuple[str, ...]:
-    return read_sent(view((("authorization", value),), query), ["authorization"])
+    return read_sent((("authorization", value),), query, ["authorization"])
 
 
 @pytest.mark.parametrize("kind", REAL)
@@ -44,9 +43,9 @@ def sent(value: str, query: str | None = None) -> tuple[str, ...]:
 def test_real_credentials_are_known_behind_any_scheme(kind: str, form: str) -> None:
     """Whole, behind a scheme, inside a list of parameters."""
     assert (
-        find_real_credential(read_sent(view((("authorization", form.format(REAL[kind])),)), ["authorization"])) == kind
+        find_real_credential(read_sent((("authorization", form.format(REAL[kind])),), None, ["authorization"])) == kind
     )
-    assert find_real_credential(read_sent(view(query=f"a=b&key={REAL[kind]}&c"), [])) == kind
+    assert find_real_credential(read_sent((), f"a=b&key={REAL[kind]}&c", [])) == kind
 
 
 @pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
@@ -56,7 +55,7 @@ def test_real_credentials_are_known_inside_basic(encode: object) -> None:
     for pair in (f"x:{REAL['github_token']}", f"{REAL['npm_token']}:", f"__token__:{REAL['pypi_token']}"):
         text = encode(pair.encode()).decode()
         for value in (f"Basic {text}", f"basic  {text.rstrip('=')}"):
-            assert find_real_credential(read_sent(view((("authorization", value),)), ["authorization"])) is not None
+            assert find_real_credential(read_sent((("authorization", value),), None, ["authorization"])) is not None
 
 
 @pytest.mark.parametrize(
@@ -79,12 +78,12 @@ def test_real_credentials_are_known_inside_basic(encode: object) -> None:
 )
 def test_a_placeholder_is_no_real_credential(value: str) -> None:
     """What has no vendor's form is removed, not refused."""
-    assert find_real_credential(read_sent(view((("authorization", value),), "page=1"), ["authorization"])) is None
+    assert find_real_credential(read_sent((("authorization", value),), "page=1", ["authorization"])) is None
 
 
 def test_only_credential_fields_are_looked_at() -> None:
     """A token in a field that is forwarded as it is has another rule; nothing is read twice."""
-    assert find_real_credential(read_sent(view((("x-note", REAL["npm_token"]),)), ["authorization"])) is None
+    assert find_real_credential(read_sent((("x-note", REAL["npm_token"]),), None, ["authorization"])) is None
 
 
 def test_what_was_sent_is_known_by_its_fingerprint() -> None:
@@ -94,13 +93,13 @@ def test_what_was_sent_is_known_by_its_fingerprint() -> None:
         return sha256(text.encode()).hexdigest()[:16]
 
     bearer = sent_fingerprints(
-        read_sent(view((("authorization", "Bearer secret-1"), ("x-other", "y"))), ["authorization"])
+        read_sent((("authorization", "Bearer secret-1"), ("x-other", "y")), None, ["authorization"])
     )
     assert named("secret-1") in bearer
     assert named("y") not in bearer
     basic = "Basic " + b64encode(b"user:secret-2").decode()
-    assert named("secret-2") in sent_fingerprints(read_sent(view((("authorization", basic),)), ["authorization"]))
-    assert named("secret-3") in sent_fingerprints(read_sent(view((("x-api-key", "secret-3"),)), ["x-api-key"]))
+    assert named("secret-2") in sent_fingerprints(read_sent((("authorization", basic),), None, ["authorization"]))
+    assert named("secret-3") in sent_fingerprints(read_sent((("x-api-key", "secret-3"),), None, ["x-api-key"]))
 
 
 MINE = derive_placeholders("my-password")
@@ -150,4 +149,19 @@ def test_a_placeholder_elsewhere_is_a_finding(prefix: str, host: str) -> None:
 def test_the_texts_of_a_request_are_its_credential_fields_and_its_query() -> None:
     """Nothing else is looked at, and of nothing nothing."""
     assert sent("Bearer x", "a=b") == ("Bearer x", "a=b")
-    assert read_sent(view((("x-note", "y"),)), []) == ()
+    assert read_sent((("x-note", "y"),), None, []) == ()
+
+
+def test_what_a_request_carries_is_looked_at_once() -> None:
+    """A real credential is named, another job's placeholder too, and everything else by its fingerprint."""
+    names = frozenset({"authorization"})
+    nothing = examine(names, (("x-note", "y"),), None, MINE)
+    assert (nothing.texts, nothing.finding, nothing.fingerprints) == ((), None, frozenset())
+    mine = examine(names, (("authorization", f"Bearer {MINE.token()}"),), "a=b", MINE)
+    assert mine.stripped == names
+    assert mine.texts == (f"Bearer {MINE.token()}", "a=b")
+    assert mine.finding is None
+    assert mine.fingerprints == sent_fingerprints(mine.texts)
+    assert examine(names, (("authorization", REAL["npm_token"]),), None, MINE).finding == "npm_token"
+    assert examine(names, (), f"x={THEIRS.token()}", MINE).finding == "placeholder of another job"
+    assert "npm_" not in repr(examine(names, (("authorization", REAL["npm_token"]),), None, MINE)).replace("npm_t", "")

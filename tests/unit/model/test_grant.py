@@ -2,11 +2,12 @@
 
 import pickle
 import traceback
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
 from proxy.model.grant import REDACTED, Credential, Edits, Secret
+from proxy.model.intent import Headers
 
 PLANTED = "planted-canary-9f8e7d"
 
@@ -54,3 +55,19 @@ def test_edits_are_plain_values() -> None:
     assert replace(Edits(), query="a=b").query == "a=b"
     assert Edits().remove == frozenset()
     assert "put" in asdict(Edits())
+
+
+def test_edits_are_joined_by_more_to_remove_and_a_reader() -> None:
+    """Nothing else about them changes."""
+
+    def reader(status: int, coding: str | None, fields: Headers) -> None:
+        """Read nothing."""
+
+    edits = Edits(remove=frozenset({"a"}), put=(("a", "x"),), query="q", watch=(Secret("s"),), rewriter=list)  # type: ignore[arg-type]
+    joined = edits.joined(frozenset({"b"}), reader)
+    assert joined.remove == {"a", "b"}
+    for each in fields(Edits):
+        if each.name not in {"remove", "reader"}:
+            assert getattr(joined, each.name) is getattr(edits, each.name)
+    assert joined.reader is reader
+    assert edits.joined(frozenset({"a"}), reader).remove is edits.remove

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.model.identity import JobContext
-from proxy.policy.compile import RuleSet, compile_rules, find_duplicates
+from proxy.policy.compile import REMEMBERED, RuleSet, compile_rules, find_duplicates
 from proxy.policy.evaluate import evaluate
 from tests.fakes.policy import a_request, a_rule, rules_of, ruleset_of
 
@@ -69,6 +69,15 @@ def test_only_rules_of_the_host_are_looked_at() -> None:
     assert {rule.id for rule in ruleset.find("a.b.example.com", JobContext())} == {"exact", "one", "any"}
     assert [rule.id for rule in ruleset.find_all("a.b.example.com")] == ["any", "exact", "one"]
     assert [rule.id for rule in ruleset.find("example.org", JobContext())] == ["elsewhere"]
+
+
+def test_hosts_that_nobody_names_fill_no_memory() -> None:
+    """What was found is remembered to a limit, and beyond it is found again."""
+    ruleset = ruleset_of(a_rule(id="one", to="*.example.com"))
+    for number in range(REMEMBERED + 10):
+        assert ruleset.find(f"h{number}.example.com", JobContext())
+    assert len(ruleset._known) == REMEMBERED
+    assert ruleset.spoken("another.example.com") == frozenset()
 
 
 def test_rules_for_other_pipelines_are_not_looked_at() -> None:

@@ -9,7 +9,7 @@ from proxy.model.decision import Approval, Declared
 from proxy.model.identity import JobContext
 from proxy.model.intent import EffectClass, Intent, Resource
 from proxy.model.reason import Reason
-from proxy.policy.compile import RuleSet, compile_rules
+from proxy.policy.compile import REMEMBERED, RuleSet, compile_rules
 from proxy.policy.evaluate import evaluate, explain, first_failing, may_match, reach
 from tests.fakes.policy import NOON, a_request, a_rule, rules_of, ruleset_of
 
@@ -105,6 +105,18 @@ def test_a_decision_carries_grant_and_tags_of_its_rules() -> None:
     denied = evaluate(ruleset, a_request(JOB, url="https://example.com/no"))
     assert (denied.grant, denied.tags) == (None, {"data": "y"})
     assert evaluate(ruleset, a_request(JOB, url="https://example.com/both")).tags == {}
+
+
+def test_the_same_rules_are_combined_once() -> None:
+    """What rules come to together is made once, and to a limit; what differs is made anew."""
+    ruleset = ruleset_of(a_rule(id="a", path="/a"), a_rule(id="b", path=["/a", "/b"]))
+    both, one = (evaluate(ruleset, a_request(JOB, url=f"https://example.com/{name}")) for name in "ab")
+    assert evaluate(ruleset, a_request(JOB, url="https://example.com/a")) is both
+    assert (both.rule_ids, one.rule_ids) == (("a", "b"), ("b",))
+    full = ruleset_of(a_rule(id="a"))
+    full.combined.update({(str(number),): one for number in range(REMEMBERED)})
+    assert evaluate(full, a_request(JOB)).rule_ids == ("a",)
+    assert len(full.combined) == REMEMBERED
 
 
 def test_all_approvals_that_rules_want_are_wanted() -> None:
