@@ -136,6 +136,13 @@ def test_lists_and_objects_are_cut_and_marked() -> None:
     assert found["object"]["..."] == "[truncated: 1000 items]"
 
 
+@pytest.mark.parametrize("members", [{f"{n:02x}": 1 for n in range(256)} | {"zz": 1}, ["x"] * 257, [0] * 257])
+def test_a_flood_of_small_members_is_cut_too(members: Any) -> None:
+    """A record is not within the limits just because it is short."""
+    assert len(json.dumps(members, separators=(",", ":"))) < MAX_TEXT - 200
+    assert len(reread({"fact": members})["fact"]) == MAX_ITEMS + 1
+
+
 def test_a_record_has_a_greatest_size() -> None:
     """Many long texts together are refused rather than written without bound."""
     with pytest.raises(AuditError, match=str(MAX_BYTES)):
