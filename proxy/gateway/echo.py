@@ -23,6 +23,7 @@ _FREE: Final = 64 * 1024 * 1024
 _RATIO: Final = 256
 _WAITING: Final = 1024 * 1024
 """Compressed bytes that may wait for the next to say whether they began a secret; empty blocks say nothing for ever."""
+_NOTHING_HELD: Final[deque[tuple[bytes, int]]] = deque(maxlen=0)
 _COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 
@@ -37,7 +38,8 @@ class EchoGuard:
         self._kept = b""
         self._covered = 0  # so many of the first kept bytes belong to a secret that is already complete
         self._inflater = _Inflater() if coding in _COMPRESSED else None
-        self._held: deque[tuple[bytes, int]] = deque()  # compressed pieces, and how much text there was after each
+        # Compressed pieces, and how much text there was after each.
+        self._held: deque[tuple[bytes, int]] = _NOTHING_HELD if self._inflater is None else deque()
         self.hits = 0
         self.is_blind = coding not in _COMPRESSED and coding != "identity"
 

@@ -68,6 +68,9 @@ _RESPONSE_STRIPPED: Final = _HOP_BY_HOP | {"alt-svc", "content-length"}
 _VALUES: Final = ("host", "content-length", "transfer-encoding", "expect", "connection", "upgrade")
 _REMEMBERED: Final = 4096
 """A block of fields longer than this is not worth its memory in every idle connection."""
+_NAMES_REMEMBERED: Final = 4096
+_NAME_REMEMBERED: Final = 64
+"""Names are the upstream's to choose: the common ones are remembered, a flood or long ones are not."""
 _RESPONSE_PREFIXES: Final = ("proxy-",)
 _REQUEST_PREFIXES: Final = ("proxy-", "x-forwarded-")
 
@@ -382,34 +385,44 @@ def parse_response_head(raw: bytes, method: str) -> Response:
         raise _bad_upstream("its status line")
     version, code, phrase = line.groups()
     status = int(code)
+    lengths: list[str] = []
+    codings: list[str] = []
+    options: list[str] = []
+    contents: list[str] = []
+    told = {"content-length": lengths, "transfer-encoding": codings, "connection": options}
+    kept: list[tuple[str, str]] = []
     try:
-        pairs = _split_fields(text, line.end())
-        lengths: list[str] = []
-        codings: list[str] = []
-        options: list[str] = []
-        contents: list[str] = []
-        found = {
-            "content-length": lengths,
-            "transfer-encoding": codings,
-            "connection": options,
-            "content-encoding": contents,
-        }
-        fields = []
-        for name, value in pairs:
-            lowered = name.lower()
-            fields.append((lowered, value))
-            if lowered in found:
-                found[lowered].append(value)
+        for name, value in _split_fields(text, line.end()):
+            lowered, passes = _response_names.get(name) or _look_up_name(name)
+            if passes:
+                kept.append((lowered, value))
+                if lowered == "content-encoding":
+                    contents.append(value)
+            elif lowered in told:
+                told[lowered].append(value)
         framing = frame_response(method, status, lengths, codings, version)
     except ProtocolError as error:
         raise _bad_upstream(str(error)) from None
     named = connection_names(options)
-    kept = _end_to_end(fields, named, _RESPONSE_STRIPPED, _RESPONSE_PREFIXES)
+    if named:
+        kept = [pair for pair in kept if pair[0] not in named]
     if framing.is_empty and lengths and (method == "HEAD" or status == 304):
-        kept = (*kept, ("content-length", lengths[0]))  # says how long the body would have been
+        kept.append(("content-length", lengths[0]))  # says how long the body would have been
     coding = ", ".join(contents) or None
     keep_alive = version == "1.1" and "close" not in named
-    return Response(status, phrase or "", version, kept, framing, keep_alive, coding, raw)
+    return Response(status, phrase or "", version, tuple(kept), framing, keep_alive, coding, raw)
+
+
+_response_names: dict[str, tuple[str, bool]] = {}
+
+
+def _look_up_name(name: str) -> tuple[str, bool]:
+    """Return a response field's name in lower case, and whether the field may reach the job."""
+    lowered = name.lower()
+    found = (lowered, lowered not in _RESPONSE_STRIPPED and not lowered.startswith(_RESPONSE_PREFIXES))
+    if len(_response_names) < _NAMES_REMEMBERED and len(name) < _NAME_REMEMBERED:
+        _response_names[name] = found
+    return found
 
 
 def forwardable_trailers(raw: bytes) -> Headers:

@@ -221,7 +221,7 @@ class Exchange:
             if upstream is None:
                 began = perf_counter()
                 upstream = await self._parts.pool.dial(key)
-                self._marks["connect"] = perf_counter() - began
+                self._marks["connect"] = _milliseconds(began)
             self._upstream = upstream
             self._stop_if_broken()
             self._send(upstream, head, edits)
@@ -377,13 +377,13 @@ class Exchange:
             sent_digest=self._sent_digest if self._upstream is not None else None,
             received_digest=tally.digest if tally is not None else None,
             upstream=self._upstream.address if self._upstream is not None else None,
-            milliseconds={name: round(mark * 1000, 3) for name, mark in self._marks.items()},
+            milliseconds=self._marks,
             redactions=self._relay.redactions if self._relay is not None else 0,
             detail=detail,
         )
 
     def _mark(self, name: str) -> None:
-        self._marks[name] = perf_counter() - self._began
+        self._marks[name] = _milliseconds(self._began)
 
     def _overdue(self, now: float) -> Reason | None:
         limits, client = self._parts.limits, self._client
@@ -414,6 +414,11 @@ class Exchange:
 
     def _is_uploading(self) -> bool:
         return self._upload is not None and not self._upload.finished and self._relay is None
+
+
+def _milliseconds(since: float) -> float:
+    """Return the time since then, to the microsecond."""
+    return int((perf_counter() - since) * 1_000_000) / 1000
 
 
 async def discard_body(client: Wire, decoder: Decoder | None, limit: int) -> bool:

@@ -75,6 +75,7 @@ class Pump:
         *,
         chunked: bool,
         gone: Reason,
+        tally: Tally | None = None,
         cleaner: Cleaner | None = None,
         reader: AnswerReader | None = None,
         trailers: Callable[[bytes], bytes] | None = None,
@@ -90,7 +91,7 @@ class Pump:
         self._trailers = trailers
         self._on_end = on_end
         self._waiter: asyncio.Future[None] | None = None
-        self.tally = Tally()
+        self.tally = Tally() if tally is None else tally
         self.finished = False
         self.error: ProtocolError | None = None
 

@@ -29,6 +29,7 @@ class Relay:
         "has_begun",
         "keeps_client",
         "keeps_upstream",
+        "tally",
     )
 
     def __init__(self, client: Wire, upstream: Wire, request: Request, response: Response) -> None:
@@ -40,14 +41,11 @@ class Relay:
         self._echo: EchoGuard | None = None
         self._pump: Pump | None = None
         self._reader: AnswerReader | None = None
+        self.tally = Tally()
+        """What was received."""
         self.has_begun = False
         self.keeps_client = True
         self.keeps_upstream = False
-
-    @property
-    def tally(self) -> Tally | None:
-        """What was received, if there was a body."""
-        return self._pump.tally if self._pump is not None else None
 
     @property
     def redactions(self) -> int:
@@ -82,6 +80,11 @@ class Relay:
             self.has_begun = True
             self._client.write(head)
             return
+        if 0 < framing.length <= len(self._upstream.buffer):
+            payload = self._take_whole(framing.length)
+            self.has_begun = True
+            self._client.write(head + payload)
+            return
         decoder = framing.decoder()
         chunked = outgoing.length == CHUNKED
         pump = self._pump = Pump(
@@ -90,6 +93,7 @@ class Relay:
             decoder,
             chunked=chunked,
             gone=Reason.CLIENT_GONE,
+            tally=self.tally,
             cleaner=self._echo,
             reader=self._reader,
             trailers=self._clean_trailers,
@@ -105,6 +109,21 @@ class Relay:
             pump.stop(None)
         else:
             pump.start()
+
+    def _take_whole(self, length: int) -> bytes:
+        """Return a counted body that is all here already, as most answers are: there is nothing to pump."""
+        buffer = self._upstream.buffer
+        payload, self._upstream.buffer = buffer[:length], buffer[length:]
+        try:
+            if self._echo is not None:
+                payload = self._echo.feed_last(payload)
+        except ProtocolError as error:
+            raise self._blame(error) from None
+        self.tally.add(payload)
+        if self._reader is not None:
+            self._reader.feed(payload)
+            self._reader.finish()
+        return payload
 
     async def finish(self) -> None:
         """Wait for the body's end. Raises ProtocolError when it was cut."""

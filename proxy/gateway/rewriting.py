@@ -5,6 +5,7 @@ connector or an echo guard may have made it.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from proxy.gateway.framing import CHUNKED, Framing
@@ -58,20 +59,26 @@ def host_value(authority: Authority, scheme: str) -> str:
     return f"[{authority.host}]" if ":" in authority.host else authority.host
 
 
-def _kept(headers: Headers, edits: Edits) -> Headers:
+def _kept(headers: Headers, edits: Edits) -> Iterable[tuple[str, str]]:
     if not edits.remove and not edits.put and not edits.watch:
         return headers
-    gone = edits.remove | {name for name, _ in edits.put}
-    # With a credential on the request, a twin such as `x_api_key` could outvote it behind a CGI gateway (C04).
-    kept = tuple((n, v) for n, v in headers if n not in gone and not (edits.put and "_" in n))
-    if not edits.watch:
-        return kept
-    return (*((n, v) for n, v in kept if n != "accept-encoding"), ("accept-encoding", _readable_codings(kept)))
+    gone = {*edits.remove, *[name for name, _ in edits.put]}
+    kept = [pair for pair in headers if pair[0] not in gone]
+    if edits.put:
+        # With a credential on the request, a twin such as `x_api_key` could outvote it behind a CGI gateway (C04).
+        kept = [pair for pair in kept if "_" not in pair[0]]
+    if edits.watch:
+        codings = _readable_codings(kept)
+        kept = [pair for pair in kept if pair[0] != "accept-encoding"]
+        kept.append(("accept-encoding", codings))
+    return kept
 
 
-def _readable_codings(headers: Headers) -> str:
+def _readable_codings(headers: Iterable[tuple[str, str]]) -> str:
     """Return what of the job's Accept-Encoding the echo guard can read; `identity` when nothing is left."""
     offers = [offer.strip(" \t") for name, value in headers if name == "accept-encoding" for offer in value.split(",")]
+    if not offers:
+        return "identity"
     kept = [offer for offer in offers if offer.partition(";")[0].strip(" \t").lower() in _READABLE]
     return ", ".join(kept) or "identity"
 
