@@ -43,6 +43,10 @@ class _Slot:
     replaced: list[Credential] = field(default_factory=list)
     """Those that this one followed and that may still live at their issuer."""
 
+    def is_fresh(self, now: datetime) -> bool:
+        """Whether nothing has to be done about the credential yet."""
+        return self.credential is not None and _lives(self.credential, now, min(_EARLY, self.life / 3))
+
 
 class CredentialMinter:
     """`engine.ports.Minter` over the connectors. Use it on one event loop."""
@@ -62,6 +66,11 @@ class CredentialMinter:
         """Return the edits. Raises CredentialError."""
         return self._connector(grant).apply(view, self._scope(grant), credential, body_digest)
 
+    def held(self, session_id: str, grant: Grant, need: Need) -> Credential | None:
+        """Return a credential of this session that is far from its end, None where there is none."""
+        slot = self._slots.get((session_id, grant.key, need))
+        return slot.credential if slot is not None and slot.is_fresh(self._clock.now()) else None
+
     async def mint(self, request: MintRequest) -> Credential:
         """Return a live credential of this session for this grant. Raises CredentialError."""
         key = (request.session_id, request.grant.key, request.need)
@@ -69,7 +78,7 @@ class CredentialMinter:
         slot = self._slots.get(key) or self._new_slot(key, request.grant, now)
         current = slot.credential
         if current is not None:
-            if _lives(current, now, min(_EARLY, slot.life / 3)):
+            if slot.is_fresh(now):
                 return current
             if not _lives(current, now, min(_MARGIN, slot.life / 4)):
                 slot.replaced.append(current)

@@ -169,20 +169,16 @@ class Engine:
         verdict = self._judge(session, view, led, self._with_events(session, parts))
         if isinstance(verdict, BodyWanted):
             return verdict
-        decision = await self._settle(session, view, verdict.decision, parts)
+        decision = self._stop(verdict.decision, view.authority.host)
+        if decision.is_allowed and decision.approvals:
+            decision = await self._approver.settle(session, view, decision, parts)
         stripped = _spare_cookies(decision, stripped, parts)
         if verdict.fault:
             parts["detail"] = verdict.fault
         parts.update(records.intent_facts(verdict.intent))
-        grant = None if view.method in _NEVER_CREDENTIALED else decision.grant
         plan = PLAIN
-        try:
-            if decision.is_allowed:
-                plan = self._plan(view, verdict.intent, decision, carried.texts)
-        except CredentialError as error:
-            parts["detail"] = str(error)
-            decision = replace(decision, effect=Effect.DENY, reason=error.reason, grant=None)
-            self._count_misuse(error.reason)
+        if decision.is_allowed:
+            plan, decision = self._serve(view, Verdict(decision, verdict.intent), carried.texts, parts)
         if (failed := await self._record_decision(flow_id, parts, decision, session)) is not None:
             return failed
         if not decision.is_allowed:
@@ -192,31 +188,37 @@ class Engine:
             session=session,
             view=view,
             decision=decision,
-            grant=grant,
+            grant=None if view.method in _NEVER_CREDENTIALED else decision.grant,
             stripped=stripped,
             plan=plan,
             intent=verdict.intent,
         )
+
+    def equip_at_once(self, clearance: Clearance) -> Edits | None:
+        """Return the edits where nothing has to be waited for. After None, or an error, ask `equip`: it tells why."""
+        session, grant = clearance.session, clearance.grant
+        if grant is None:
+            return self._edits(clearance, None, None)
+        credential = self._parts.minter.held(session.id, grant, clearance.plan.need)
+        if credential is None or (session.id, credential.fingerprint) not in self._recorded:
+            return None
+        if self._unfit(session) is not None:
+            return None
+        edits = self._edits(clearance, credential, None)
+        self._open[clearance.flow_id].credential = credential.fingerprint
+        return edits
 
     async def equip(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
         """Mint what the decision granted and return the edits.
 
         A Denial here is already on record and the flow concluded.
         """
-        edits = await self._edits(clearance, body_digest)
-        if isinstance(edits, Denial):
-            return edits
-        if clearance.grant is None and (clearance.intent is None or not may_lead(clearance.intent)):
-            return edits
-        return edits.joined(clearance.stripped, self._reader(clearance))
-
-    async def _edits(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
-        grant, session = clearance.grant, clearance.session
+        session, grant = clearance.session, clearance.grant
         if grant is None:
-            return Edits(remove=clearance.stripped) if clearance.stripped else NO_EDITS
+            return self._edits(clearance, None, body_digest)
         try:
             credential = await self._mint(session, grant, clearance.plan.need)
-            edits = self._parts.minter.apply(clearance.view, grant, credential, body_digest)
+            edits = self._edits(clearance, credential, body_digest)
         except (CredentialError, AuditError) as error:
             self.conclude(clearance.flow_id, Outcome(reason=error.reason, detail=str(error)))
             detail = str(error) if error.reason is not Reason.CREDENTIAL_REFUSED else ""
@@ -230,6 +232,17 @@ class Engine:
             return Denial(reason=unfit, flow_id=clearance.flow_id)
         self._open[clearance.flow_id].credential = credential.fingerprint
         return edits
+
+    def _edits(self, clearance: Clearance, credential: Credential | None, body_digest: str | None) -> Edits:
+        """Return what puts a credential on the request, and who reads the answer. Raises CredentialError."""
+        grant = clearance.grant
+        if grant is None or credential is None:
+            edits = Edits(remove=clearance.stripped) if clearance.stripped else NO_EDITS
+            if clearance.intent is None or not may_lead(clearance.intent):
+                return edits
+        else:
+            edits = self._parts.minter.apply(clearance.view, grant, credential, body_digest)
+        return edits.joined(clearance.stripped, self._reader(clearance))
 
     def _find_forbidden(self, view: RequestView, carried: Carried) -> tuple[Reason, str] | None:
         """Return why a request is refused for a credential in it, whatever the rules say."""
@@ -259,14 +272,16 @@ class Engine:
             return BodyWanted(limit=BODY_LIMIT)
         return decide(AccessQuestion(view, job, rules, self._now(), session.declared, led))
 
-    async def _settle(
-        self, session: Session, view: RequestView, decision: Decision, parts: dict[str, Fact]
-    ) -> Decision:
-        """Return what stands of a decision once operators have had their say. Raises AuditError."""
-        decision = self._stop(decision, view.authority.host)
-        if decision.is_allowed and decision.approvals:
-            return await self._approver.settle(session, view, decision, parts)
-        return decision
+    def _serve(
+        self, view: RequestView, verdict: Verdict, sent: tuple[str, ...], parts: dict[str, Fact]
+    ) -> tuple[Plan, Decision]:
+        """Return how an allowed request will be served, and what stands of its decision if it cannot be."""
+        try:
+            return self._plan(view, verdict.intent, verdict.decision, sent), verdict.decision
+        except CredentialError as error:
+            parts["detail"] = str(error)
+            self._count_misuse(error.reason)
+            return PLAIN, replace(verdict.decision, effect=Effect.DENY, reason=error.reason, grant=None)
 
     def _plan(self, view: RequestView, intent: Intent | None, decision: Decision, sent: tuple[str, ...]) -> Plan:
         """Return how an allowed request will be served. Raises CredentialError for one that may not be after all."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from proxy.model.decision import Decision
-from proxy.model.grant import Credential, Dropped, Edits, Grant, MintRequest, Plan, Secret
+from proxy.model.grant import Credential, Dropped, Edits, Grant, MintRequest, Need, Plan, Secret
 from proxy.model.identity import KeySet
 from proxy.model.intent import Intent, RequestView
 from proxy.model.record import AuditRecord, Link
@@ -61,6 +61,9 @@ class Minter(Protocol):
         Raise CredentialError (`signing-unsupported`, `signing-scope`, `credential-scope`) when the request can never
         be given this credential. Pure; called before anything is minted.
         """
+
+    def held(self, session_id: str, grant: Grant, need: Need) -> Credential | None:
+        """Return what `mint` would return at once, None where it would have something to do."""
 
     async def mint(self, request: MintRequest) -> Credential:
         """Return a live credential of this session for this grant: cached, refreshed early, minted once at a time.

@@ -54,6 +54,14 @@ class Guard:
             return await self.refuse(answer, Asked(peer, session, view.authority))
         return answer
 
+    def equip_at_once(self, clearance: Clearance) -> Edits | None:
+        """Return the edits where nothing has to be waited for. After None ask `equip`, which says what is wrong."""
+        try:
+            edits = self._path.equip_at_once(clearance)
+        except BaseException:  # noqa: BLE001 - the guard itself: nothing may escape into an allow
+            return None
+        return edits if isinstance(edits, Edits) else None
+
     async def equip(self, clearance: Clearance, body_digest: str | None, peer: Peer) -> Edits | Denial:
         """Return the edits, or a Denial; either way a Denial's flow needs no `conclude` by the caller."""
         answer = await self._ask((Edits, Denial), self._path.equip, clearance, body_digest)

@@ -152,8 +152,7 @@ class Exchange:
         reason, detail, keep = Reason.INTERNAL, "", False
         self._client.on_lost = self._client_lost
         try:
-            digest = await self._hold_body() if clearance.plan.needs_digest else None
-            edits = await self._parts.guard.equip(clearance, digest, self._peer)
+            edits = await self._equip(clearance)
             self._mark("equip")
             if isinstance(edits, Denial):
                 concluded = True
@@ -174,6 +173,13 @@ class Exchange:
             if not concluded:
                 self._parts.guard.conclude(clearance.flow_id, self._outcome(reason, detail))
         return keep
+
+    async def _equip(self, clearance: Clearance) -> Edits | Denial:
+        guard = self._parts.guard
+        if clearance.plan.needs_digest:
+            return await guard.equip(clearance, await self._hold_body(), self._peer)
+        edits = guard.equip_at_once(clearance)
+        return await guard.equip(clearance, None, self._peer) if edits is None else edits
 
     async def _hold_body(self) -> str:
         """Take the whole body into memory and return its SHA-256. Raises ProtocolError when it is too large."""

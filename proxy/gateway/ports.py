@@ -25,6 +25,9 @@ class Path(Protocol):
     async def admit(self, session: Session, view: RequestView, peer: Peer) -> Clearance | Denial | BodyWanted:
         """Decide one request, on record; or ask for so much of its body first."""
 
+    def equip_at_once(self, clearance: Clearance) -> Edits | None:
+        """Return the edits where nothing has to be waited for, else None: ask `equip`."""
+
     async def equip(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
         """Mint and return the edits; a Denial is on record and concluded."""
 

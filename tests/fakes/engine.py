@@ -103,6 +103,14 @@ class FakeEngine:
             plan=Plan(needs_digest=self.needs_digest),
         )
 
+    def equip_at_once(self, clearance: Clearance) -> Edits | None:
+        if "equip_at_once" in self.faults:
+            fault = self.faults["equip_at_once"]
+            if isinstance(fault, BaseException):
+                raise fault
+            return fault  # type: ignore[no-any-return]
+        return None
+
     async def equip(self, clearance: Clearance, body_digest: str | None) -> Edits | Denial:
         self.digests.append(body_digest)
         await self._act("equip")

@@ -17,6 +17,7 @@ class RecordingMinter:
         self.dropped: list[str] = []
         self.needs_digest = False
         self.need: Need = ()
+        self.at_hand: Credential | None = None
         self.plan_error: CredentialError | None = None
         self.mint_error: BaseException | None = None
         self.apply_error: CredentialError | None = None
@@ -25,6 +26,9 @@ class RecordingMinter:
         if self.plan_error is not None:
             raise self.plan_error
         return Plan(needs_digest=self.needs_digest, need=self.need)
+
+    def held(self, session_id: str, grant: Grant, need: Need) -> Credential | None:
+        return self.at_hand
 
     async def mint(self, request: MintRequest) -> Credential:
         self.minted.append(request)

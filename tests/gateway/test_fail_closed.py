@@ -9,6 +9,7 @@ import pytest
 from proxy.engine.seam import Denial
 from proxy.gateway.limits import Limits
 from proxy.model.errors import AuditError, CredentialError
+from proxy.model.grant import Edits
 from proxy.model.reason import Reason
 from tests.gateway.stage import Client, MakeStage, Stage, connect, inner, plain, until
 
@@ -76,6 +77,34 @@ async def test_a_fault_at_any_await_is_a_denial(
     assert stage.dialer.dialled == []
     await stage.stop()
     assert stage.engine.refusals
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "hang"], ids=repr)
+async def test_what_cannot_be_said_at_once_is_asked_properly(make_stage: MakeStage, fault: object) -> None:
+    """A fault in the short way is no edits and no denial: `equip` is asked, and its answer counts."""
+    stage = await make_stage(QUICK)
+    stage.engine.faults["equip_at_once"] = fault
+    denial = stage.engine.faults["equip"] = Denial(reason=Reason.CREDENTIAL_REFUSED, flow_id="f-1")
+
+    status, _, body = await ask_plain(stage)
+
+    assert (status, json.loads(body)["reason"]) == (403, denial.reason.value)
+    assert stage.dialer.dialled == []
+    assert stage.engine.digests == [None]
+    await stage.stop()
+
+
+async def test_edits_that_are_at_hand_are_used(make_stage: MakeStage) -> None:
+    """Then `equip` is not asked."""
+    stage = await make_stage(QUICK)
+    stage.engine.faults["equip_at_once"] = Edits(put=(("x-token", "t"),))
+
+    status, _, _ = await ask_plain(stage)
+
+    assert status == 200
+    assert stage.engine.digests == []
+    assert b"x-token: t\r\n" in stage.origin.seen
+    await stage.stop()
 
 
 @pytest.mark.parametrize("second", [ValueError(), asyncio.CancelledError(), SystemExit(), "hang", "nonsense"], ids=repr)

@@ -204,6 +204,26 @@ async def test_a_successor_is_fetched_while_the_old_one_serves(
     assert await setting.text() == "s1|g1|3"
 
 
+async def test_what_is_held_is_had_without_waiting() -> None:
+    """By its session, for its grant and need, until it is to be renewed; dropped, it is held no more."""
+    setting = Setting()
+    minted = await setting.minter.mint(ask(need=(("a", "b"),)))
+    held = setting.minter.held
+    assert held("s1", grant(), (("a", "b"),)) is minted
+    assert held("s2", grant(), (("a", "b"),)) is None
+    assert held("s1", grant("g2"), (("a", "b"),)) is None
+    assert held("s1", grant(), ()) is None
+    setting.clock.advance(timedelta(minutes=56))
+    assert held("s1", grant(), (("a", "b"),)) is None
+    assert await setting.minter.mint(ask(need=(("a", "b"),))) is minted
+    await setting.settle()
+    renewed = held("s1", grant(), (("a", "b"),))
+    assert renewed is not None
+    assert renewed is not minted
+    await setting.minter.drop("s1")
+    assert held("s1", grant(), (("a", "b"),)) is None
+
+
 async def test_a_failing_renewal_is_not_felt_while_the_old_one_lives() -> None:
     """Requests go on with the old credential until its end; then they learn of the failure."""
     setting = Setting()

@@ -521,6 +521,50 @@ async def test_a_credential_that_cannot_be_had_is_a_denial(error: CredentialErro
     assert path.engine.open_flows == 0
 
 
+async def test_a_credential_at_hand_needs_no_waiting() -> None:
+    """Once it is minted and on record, for this session, while that lives; else `equip` has to be asked."""
+    path = Path()
+    request = view("api.example", headers=(("x-api-key", "k"),))
+    clearance = await admitted(path, request)
+    assert path.engine.equip_at_once(clearance) is None
+    edits = await path.engine.equip(clearance, None)
+    assert isinstance(edits, Edits)
+    path.minter.at_hand = await path.minter.mint(path.minter.minted[0])
+
+    again = await admitted(path, request)
+    at_once = path.engine.equip_at_once(again)
+    assert at_once is not None
+    assert at_once.remove == edits.remove == {"authorization", "x-api-key"}
+    path.engine.conclude(again.flow_id, Outcome(reason=Reason.ALLOWED))
+    assert path.trail.records[-1].facts["credential"] == path.minter.at_hand.fingerprint
+
+    other = await admitted(path, request)
+    path.minter.at_hand = replace(path.minter.at_hand, fingerprint="another, on no record")
+    assert path.engine.equip_at_once(other) is None
+    path.minter.at_hand = None
+    assert path.engine.equip_at_once(other) is None
+
+
+async def test_a_session_that_has_ended_gets_nothing_at_once() -> None:
+    """`equip` says why, and concludes."""
+    path = Path()
+    await path.engine.equip(await admitted(path, view("api.example")), None)
+    path.minter.at_hand = await path.minter.mint(path.minter.minted[0])
+    clearance = await admitted(path, view("api.example"))
+    path.desk.open = False
+
+    assert path.engine.equip_at_once(clearance) is None
+    assert isinstance(await path.engine.equip(clearance, None), Denial)
+
+
+async def test_no_credential_needs_no_waiting() -> None:
+    """Of a request that gets none only the job's own is removed."""
+    path = Path()
+    assert path.engine.equip_at_once(await admitted(path, view("plain.example"))) is NO_EDITS
+    clearance = await admitted(path, view("plain.example", headers=(("x-api-key", "k"),)))
+    assert path.engine.equip_at_once(clearance) == Edits(remove=frozenset({"x-api-key"}))
+
+
 async def test_a_session_that_ends_while_minting_gets_nothing() -> None:
     """What was allowed when the job lived is not allowed when it has ended."""
     path = Path()
