@@ -35,7 +35,7 @@ class OwnIdentity:
     @property
     def is_held(self) -> bool:
         """Whether the job's session is open."""
-        return self._session is not None and self._desk.is_open(self._session)
+        return self._session is not None and self._desk.is_open(self._session, self._desk.now())
 
     async def keep(self) -> None:
         """Open the session as soon as its token can be had; afterwards renew it while the job's tokens expire."""

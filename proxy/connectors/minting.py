@@ -66,10 +66,10 @@ class CredentialMinter:
         """Return the edits. Raises CredentialError."""
         return self._connector(grant).apply(view, self._scope(grant), credential, body_digest)
 
-    def held(self, session_id: str, grant: Grant, need: Need) -> Credential | None:
+    def held(self, session_id: str, grant: Grant, need: Need, now: datetime) -> Credential | None:
         """Return a credential of this session that is far from its end, None where there is none."""
         slot = self._slots.get((session_id, grant.key, need))
-        return slot.credential if slot is not None and slot.is_fresh(self._clock.now()) else None
+        return slot.credential if slot is not None and slot.is_fresh(now) else None
 
     async def mint(self, request: MintRequest) -> Credential:
         """Return a live credential of this session for this grant. Raises CredentialError."""

@@ -49,8 +49,8 @@ class Desk(Protocol):
     async def authenticate(self, presented: Presented | None, peer: Peer) -> Session | Denial:
         """Return the session a proxy password belongs to."""
 
-    def is_open(self, session: Session) -> bool:
-        """Return whether a session is still open now."""
+    def is_open(self, session: Session, now: datetime) -> bool:
+        """Return whether a session is still open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,12 +133,12 @@ class Engine:
 
     async def open_tunnel(self, session: Session, authority: Authority, peer: Peer) -> Tunnel | Denial:
         """Say whether any rule could let this job talk to this place. Called before the name is resolved."""
-        flow_id = self._parts.entropy.new_id()
-        parts = _name(peer, self._known(session)) | records.connect_facts(authority)
-        if (unfit := self._unfit(session)) is not None:
+        flow_id, now = self._parts.entropy.new_id(), self._now()
+        parts = _name(peer, self._known(session, now)) | records.connect_facts(authority)
+        if (unfit := self._unfit(session, now)) is not None:
             return await self._deny(flow_id, parts, unfit)
         job = self._with_events(session, parts)
-        decision = reach(self._parts.rules(), job, authority, self._parts.clock.now(), session.declared)
+        decision = reach(self._parts.rules(), job, authority, now, session.declared)
         # Of a tunnel that is inspected only the host is decided here: other rules may speak for the requests inside.
         decision = self._stop(decision, authority.host, only_host=decision.inspect)
         if decision.is_allowed and decision.inspect:
@@ -154,19 +154,20 @@ class Engine:
 
         A BodyWanted is on no record: read that much of the body, nothing leaving meanwhile, and ask again with it.
         """
-        flow_id = self._parts.entropy.new_id()
-        known = self._known(session)
+        flow_id, now = self._parts.entropy.new_id(), self._now()
+        known = self._known(session, now)
         parts = _name(peer, known) | records.request_facts(view)
-        if (unfit := self._unfit(session)) is not None:
+        if (unfit := self._unfit(session, now)) is not None:
             return await self._deny(flow_id, parts, unfit)
-        led, told = self._follow(session, view)
+        led, told = self._follow(session, view, now)
         carried = known.carried(view, told)
         stripped = carried.stripped
         if stripped:
             parts["stripped"] = [*sorted(stripped)]
         if carried.texts and (forbidden := self._find_forbidden(view, carried)) is not None:
             return await self._deny(flow_id, parts, *forbidden)
-        verdict = self._judge(session, view, led, self._with_events(session, parts))
+        job = self._with_events(session, parts)
+        verdict = self._judge(AccessQuestion(view, job, self._parts.rules(), now, session.declared, led))
         if isinstance(verdict, BodyWanted):
             return verdict
         decision = self._stop(verdict.decision, view.authority.host)
@@ -196,13 +197,13 @@ class Engine:
 
     def equip_at_once(self, clearance: Clearance) -> Edits | None:
         """Return the edits where nothing has to be waited for. After None, or an error, ask `equip`: it tells why."""
-        session, grant = clearance.session, clearance.grant
+        session, grant, now = clearance.session, clearance.grant, self._now()
         if grant is None:
             return self._edits(clearance, None, None)
-        credential = self._parts.minter.held(session.id, grant, clearance.plan.need)
+        credential = self._parts.minter.held(session.id, grant, clearance.plan.need, now)
         if credential is None or (session.id, credential.fingerprint) not in self._recorded:
             return None
-        if self._unfit(session) is not None:
+        if self._unfit(session, now) is not None:
             return None
         edits = self._edits(clearance, credential, None)
         self._open[clearance.flow_id].credential = credential.fingerprint
@@ -227,7 +228,7 @@ class Engine:
             )
             return _tell(clearance.view, clearance.intent, denial)
         # A session may end while its credential is being minted; what was allowed then is not allowed now.
-        if (unfit := self._unfit(session)) is not None:
+        if (unfit := self._unfit(session, self._now())) is not None:
             self.conclude(clearance.flow_id, Outcome(reason=unfit))
             return Denial(reason=unfit, flow_id=clearance.flow_id)
         self._open[clearance.flow_id].credential = credential.fingerprint
@@ -264,13 +265,14 @@ class Engine:
         parts["events"] = {name: fact for name, fact in events.items() if isinstance(fact, (str, bool))}
         return replace(job, events=events)
 
-    def _judge(self, session: Session, view: RequestView, led: Intent | None, job: JobContext) -> Verdict | BodyWanted:
+    @staticmethod
+    def _judge(question: AccessQuestion) -> Verdict | BodyWanted:
         """Return what rules say, or how much of the body they need: all, where a person may have to be asked."""
-        rules = self._parts.rules()
+        view, rules = question.view, question.ruleset
         is_here = view.body is not None or view.body_length == 0
-        if not is_here and rules.asks(view.authority.host) and may_match(rules, job, view):
+        if not is_here and rules.asks(view.authority.host) and may_match(rules, question.job, view):
             return BodyWanted(limit=BODY_LIMIT)
-        return decide(AccessQuestion(view, job, rules, self._now(), session.declared, led))
+        return decide(question)
 
     def _serve(
         self, view: RequestView, verdict: Verdict, sent: tuple[str, ...], parts: dict[str, Fact]
@@ -297,9 +299,9 @@ class Engine:
         if reason is Reason.CREDENTIAL_MISUSE:
             self._parts.meter.count_event(reason)
 
-    def _follow(self, session: Session, view: RequestView) -> tuple[Intent | None, frozenset[str]]:
+    def _follow(self, session: Session, view: RequestView, now: datetime) -> tuple[Intent | None, frozenset[str]]:
         """Return what the request means if an answer led to it, and the fields that the answer told to send with it."""
-        lead = self._leads.find(session.id, view, self._now())
+        lead = self._leads.find(session.id, view, now)
         return (None, _NONE) if lead is None else (lead.intent, told_fields(lead, view.headers))
 
     def _reader(self, clearance: Clearance) -> Callable[[int, str | None, Headers], AnswerReader | None]:
@@ -321,9 +323,9 @@ class Engine:
         self._lack(flow_id, read_shortfall(fields, body))
 
     def _lead(self, session: Session, flow_id: str, intent: Intent, body: bytes) -> None:
-        leads = read_leads(intent, body)
-        if leads and self._parts.desk.is_open(session):
-            self._leads.remember(session.id, [led_by(lead, flow_id) for lead in leads], self._now())
+        leads, now = read_leads(intent, body), self._now()
+        if leads and self._parts.desk.is_open(session, now):
+            self._leads.remember(session.id, [led_by(lead, flow_id) for lead in leads], now)
 
     def _lack(self, flow_id: str, shortfall: Mapping[str, str]) -> None:
         flow = self._open.get(flow_id)
@@ -350,21 +352,21 @@ class Engine:
         """Record the end of a connection. Call exactly once for each accepted connection."""
         self._parts.trail.post(records.connection_record(self._now(), end))
 
-    def _known(self, session: Session) -> Repeats:
+    def _known(self, session: Session, now: datetime) -> Repeats:
         """Return what was worked out for a session before, kept while it is open."""
         known = self._repeats.get(session.id)
         if known is None:
             known = Repeats(session)
-            if self._parts.desk.is_open(session):
+            if self._parts.desk.is_open(session, now):
                 self._repeats[session.id] = known
         return known
 
     def _now(self) -> datetime:
         return self._parts.clock.now()
 
-    def _unfit(self, session: Session) -> Reason | None:
+    def _unfit(self, session: Session, now: datetime) -> Reason | None:
         """Return why nothing may be allowed at this moment, whatever the rules say."""
-        if not self._parts.desk.is_open(session):
+        if not self._parts.desk.is_open(session, now):
             return Reason.SESSION_EXPIRED
         if self._parts.kills.of_job(session.job) is not None:
             return Reason.KILLED
@@ -393,7 +395,7 @@ class Engine:
             MintRequest(
                 grant=grant,
                 session_id=session.id,
-                labels=self._known(session).labels,
+                labels=self._known(session, self._now()).labels,
                 tokens=session.tokens,
                 need=need,
             )

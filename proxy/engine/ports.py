@@ -62,7 +62,7 @@ class Minter(Protocol):
         be given this credential. Pure; called before anything is minted.
         """
 
-    def held(self, session_id: str, grant: Grant, need: Need) -> Credential | None:
+    def held(self, session_id: str, grant: Grant, need: Need, now: datetime) -> Credential | None:
         """Return what `mint` would return at once, None where it would have something to do."""
 
     async def mint(self, request: MintRequest) -> Credential:

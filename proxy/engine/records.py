@@ -157,15 +157,18 @@ def outcome_record(
         "sent": outcome.sent_bytes,
         "received": outcome.received_bytes,
     }
-    optional: dict[str, Fact] = {
-        "status": outcome.status,
-        "sent_sha256": outcome.sent_digest,
-        "received_sha256": outcome.received_digest,
-        "upstream": outcome.upstream,
-        "credential": fingerprint,
-        "shortfall": None if shortfall is None else dict(shortfall),
-    }
-    facts.update({name: value for name, value in optional.items() if value is not None})
+    if outcome.status is not None:
+        facts["status"] = outcome.status
+    if outcome.sent_digest is not None:
+        facts["sent_sha256"] = outcome.sent_digest
+    if outcome.received_digest is not None:
+        facts["received_sha256"] = outcome.received_digest
+    if outcome.upstream is not None:
+        facts["upstream"] = outcome.upstream
+    if fingerprint is not None:
+        facts["credential"] = fingerprint
+    if shortfall is not None:
+        facts["shortfall"] = dict(shortfall)
     if outcome.milliseconds:
         facts["ms"] = dict(outcome.milliseconds)
     if outcome.redactions:

@@ -145,14 +145,14 @@ class SessionDesk:
         """Call `listener` with the name of every session that ends."""
         self._listeners.append(listener)
 
-    def is_open(self, session: Session) -> bool:
-        """Return whether a session is still open now."""
-        return self._book.is_open(session.id, self._now())
+    def is_open(self, session: Session, now: datetime) -> bool:
+        """Return whether a session is still open."""
+        return self._book.is_open(session.id, now)
 
     def find_owner(self, secret: Secret) -> Session | None:
         """Return the open session this is the password of, without opening one."""
         found = self._book.match(digest_secret(secret.reveal()))
-        return found if found is not None and self.is_open(found) else None
+        return found if found is not None and self.is_open(found, self._now()) else None
 
     async def open(
         self,
@@ -212,7 +212,7 @@ class SessionDesk:
 
     def set_own(self, session: Session) -> None:
         """Let whoever presents no password be this session's job. Raises ValueError when it is not open."""
-        if not self.is_open(session):
+        if not self.is_open(session, self._now()):
             raise ValueError("only an open session can be the sidecar's own")
         self._own = session
         self._has_own = True
@@ -283,7 +283,7 @@ class SessionDesk:
         return self._deny(Reason.SESSION_EXPIRED if self._has_own else Reason.IDENTITY_MISSING)
 
     def _if_open(self, session: Session) -> Session | Denial:
-        return session if self.is_open(session) else self._deny(Reason.SESSION_EXPIRED)
+        return session if self.is_open(session, self._now()) else self._deny(Reason.SESSION_EXPIRED)
 
     async def _open(self, asked: _Asked, digest: str) -> Session | Denial:
         token, address = asked.token, asked.address

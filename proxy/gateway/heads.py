@@ -7,7 +7,6 @@ passes has one spelling; what goes upstream is written from the values, never fr
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import httptools
@@ -311,11 +310,6 @@ def read_tunnelled_request(head: Head, authority: Authority) -> Request:
     return _read_request(head, "https", authority, head.target)
 
 
-@lru_cache(maxsize=4096)
-def _host_names(host: str, authority: Authority, scheme: str) -> bool:
-    return parse_authority(host, DEFAULT_PORTS[scheme]) == authority
-
-
 def _read_request(head: Head, scheme: str, authority: Authority, target: str) -> Request:
     path, mark, query = target.partition("?")
     check_path(path)
@@ -354,7 +348,8 @@ def _check_host(head: Head, scheme: str, authority: Authority) -> None:
         if head.version == "1.1":
             raise _malformed("Host is missing")
         return
-    if not _host_names(hosts[0], authority, scheme):
+    named = parse_authority(hosts[0], DEFAULT_PORTS[scheme])
+    if named.host != authority.host or named.port != authority.port:
         raise _mismatch("Host and target differ")
 
 

@@ -221,7 +221,7 @@ class Exchange:
         framing = self._request.framing if self._body is None else Framing(len(self._body))
         expects = self._expects_continue
         head = write_request(view, edits, framing, expects_continue=expects)
-        key = (self._session.id, view.authority, view.scheme == "https")
+        key = (self._session.id, view.authority.host, view.authority.port, view.scheme == "https")
         upstream = self._parts.pool.take(key)
         while True:
             if upstream is None:

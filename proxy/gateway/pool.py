@@ -12,39 +12,33 @@ from proxy.model.authority import Authority
 from proxy.model.errors import DialError, JobgateError
 from proxy.model.reason import Reason
 
-type Key = tuple[str, Authority, bool]
-"""Session id, authority, and whether TLS is spoken."""
+type Key = tuple[str, str, int, bool]
+"""Session id, host, port, and whether TLS is spoken."""
 
 
 class Upstream:
-    """One connection to an upstream."""
+    """One connection to an upstream. While it is kept it reads itself.
 
-    __slots__ = ("address", "idle_since", "key", "reused", "wire")
+    A byte nobody asked for, or the end, and the connection is gone: that is how responses are smuggled.
+    """
 
-    def __init__(self, key: Key, wire: Wire, address: str) -> None:
+    __slots__ = ("_pool", "address", "idle_since", "key", "reused", "wire")
+
+    def __init__(self, key: Key, wire: Wire, address: str, pool: "Pool") -> None:
+        self._pool = pool
         self.key: Final = key
         self.wire: Final = wire
         self.address: Final = address
         self.idle_since = 0.0
         self.reused = False
 
-
-class _Idle:
-    """Reads a kept connection: a byte nobody asked for, or its end, and the connection is gone."""
-
-    __slots__ = ("_pool", "_upstream")
-
-    def __init__(self, pool: "Pool", upstream: Upstream) -> None:
-        self._pool = pool
-        self._upstream = upstream
-
     def feed(self, _: bytes) -> None:
-        """Drop the connection: an answer without a question is how responses are smuggled."""
-        self._pool.forget(self._upstream)
+        """Drop the connection."""
+        self._pool.forget(self)
 
     def end(self) -> None:
         """Drop the connection."""
-        self._pool.forget(self._upstream)
+        self._pool.forget(self)
 
 
 class Pool:
@@ -81,7 +75,8 @@ class Pool:
     async def dial(self, key: Key, *, half_close: bool = False) -> Upstream:
         """Open a new connection. Raises DialError."""
         loop = asyncio.get_running_loop()
-        _, authority, secure = key
+        _, host, port, secure = key
+        authority = Authority(host, port)
 
         def make_wire() -> Wire:
             wire = Wire(loop, self._limits.write_high, self._landing)
@@ -101,7 +96,7 @@ class Pool:
             raise DialError("the upstream cannot be reached") from None
         if wire.transport is not transport:
             wire.use(transport)
-        return Upstream(key, wire, address)
+        return Upstream(key, wire, address, self)
 
     def keep(self, upstream: Upstream) -> None:
         """Keep a connection whose last exchange is complete; too many, and it is closed instead."""
@@ -116,7 +111,7 @@ class Pool:
         upstream.idle_since = monotonic()
         line.append(upstream)
         self._count += 1
-        wire.attach(_Idle(self, upstream))
+        wire.attach(upstream)
 
     def forget(self, upstream: Upstream) -> None:
         """Close a kept connection."""

@@ -130,7 +130,7 @@ class PassThrough:
             raise ProtocolError("SNI and CONNECT target differ", Reason.AUTHORITY_MISMATCH)
 
     async def _relay(self) -> None:
-        key = (self._session.id, self._authority, False)
+        key = (self._session.id, self._authority.host, self._authority.port, False)
         upstream = self._upstream = await self._pool.dial(key, half_close=True)
         if self._client.lost:
             raise ProtocolError("the client is gone", Reason.CLIENT_GONE)

@@ -202,33 +202,44 @@ class Wire(asyncio.BufferedProtocol):
 
     async def more(self) -> bool:
         """Wait for bytes beyond those in `buffer`; False at the end. Raises what `fail` was given."""
-        if self._error is not None:
-            raise self._error
-        if self.eof:
-            return False
-        self.release()
         size = len(self.buffer)
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        if (waiter := self._wait_for_more()) is not None:
+            try:
+                await waiter
+            finally:
+                self._waiter = None
         return len(self.buffer) > size
 
     async def read_head(self) -> bytes | None:
         """Return the next complete head; None when the other side ended before its first byte. Raises ProtocolError."""
         scanned = 0
         while True:
-            if self.buffer:
+            size = len(self.buffer)
+            if size:
                 end = find_head_end(self.buffer, scanned)
                 if end:
                     head, self.buffer = self.buffer[:end], self.buffer[end:]
                     return head
-                scanned = max(0, len(self.buffer) - 3)
-            if not await self.more():
-                if self.buffer:
+                scanned = max(0, size - 3)
+            if (waiter := self._wait_for_more()) is not None:
+                try:
+                    await waiter
+                finally:
+                    self._waiter = None
+            if len(self.buffer) == size:
+                if size:
                     raise ProtocolError("the connection ended inside a head", Reason.REQUEST_MALFORMED)
                 return None
+
+    def _wait_for_more(self) -> asyncio.Future[None] | None:
+        """Return what is done when more is here, or no more will come; None when that is so already."""
+        if self._error is not None:
+            raise self._error
+        if self.eof:
+            return None
+        self.release()
+        waiter = self._waiter = self._loop.create_future()
+        return waiter
 
     def attach(self, reader: Reader) -> None:
         """Push everything to `reader` from now on, beginning with what has been kept."""

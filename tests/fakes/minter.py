@@ -27,7 +27,7 @@ class RecordingMinter:
             raise self.plan_error
         return Plan(needs_digest=self.needs_digest, need=self.need)
 
-    def held(self, session_id: str, grant: Grant, need: Need) -> Credential | None:
+    def held(self, session_id: str, grant: Grant, need: Need, now: datetime) -> Credential | None:
         return self.at_hand
 
     async def mint(self, request: MintRequest) -> Credential:

@@ -34,7 +34,7 @@ class Desk:
     def now(self) -> datetime:
         return NOW
 
-    def is_open(self, session: Session) -> bool:
+    def is_open(self, session: Session, now: datetime) -> bool:
         return not self.is_over
 
     async def adopt_own(

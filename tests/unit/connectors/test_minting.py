@@ -208,7 +208,10 @@ async def test_what_is_held_is_had_without_waiting() -> None:
     """By its session, for its grant and need, until it is to be renewed; dropped, it is held no more."""
     setting = Setting()
     minted = await setting.minter.mint(ask(need=(("a", "b"),)))
-    held = setting.minter.held
+
+    def held(session: str, given: Grant, need: Need) -> Credential | None:
+        return setting.minter.held(session, given, need, setting.clock.now())
+
     assert held("s1", grant(), (("a", "b"),)) is minted
     assert held("s2", grant(), (("a", "b"),)) is None
     assert held("s1", grant("g2"), (("a", "b"),)) is None

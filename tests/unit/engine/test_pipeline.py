@@ -83,7 +83,7 @@ class FakeDesk:
             return SESSION
         return Denial(reason=Reason.IDENTITY_MISSING, flow_id="")
 
-    def is_open(self, session: Session) -> bool:
+    def is_open(self, session: Session, now: datetime) -> bool:
         return self.open
 
 

@@ -293,7 +293,7 @@ async def test_sessions_end_at_their_ceiling() -> None:
     for found in (await bench.present(opened.secret.reveal()), await bench.desk.authenticate(None, PEER)):
         assert isinstance(found, Denial)
         assert found.reason is Reason.SESSION_EXPIRED
-    assert not bench.desk.is_open(opened.session)
+    assert not bench.desk.is_open(opened.session, bench.clock.now())
     assert bench.desk.find_owner(opened.secret) is None
     assert bench.desk.sessions == ()
     assert await bench.desk.sweep() == 2
@@ -341,7 +341,7 @@ async def test_a_session_ends_even_if_its_credentials_cannot_be_dropped(error: E
 
     assert await bench.desk.close(opened.session.id, "job-ended")
 
-    assert not bench.desk.is_open(opened.session)
+    assert not bench.desk.is_open(opened.session, bench.clock.now())
     assert bench.facts(Kind.SESSION_CLOSED)[0]["drop_failed"] is True
 
 
@@ -354,7 +354,7 @@ async def test_a_cancelled_end_is_still_an_end() -> None:
     with pytest.raises(asyncio.CancelledError):
         await bench.desk.close(opened.session.id, "job-ended")
 
-    assert not bench.desk.is_open(opened.session)
+    assert not bench.desk.is_open(opened.session, bench.clock.now())
     assert len(bench.facts(Kind.SESSION_CLOSED)) == 1
 
 
