@@ -205,10 +205,13 @@ class Connection:
         return self._heads.read(raw)
 
     async def _exchange(self, exchange: Exchange) -> bool:
+        outbox = self._parts.lane.outbox
         self._work = exchange
+        outbox.busy += 1
         try:
             keep = await exchange.run()
         finally:
+            outbox.busy -= 1
             self._work = None
         self._unread = not keep
         return keep
@@ -291,6 +294,7 @@ class Connection:
         self._enter(Phase.HANDSHAKE)
         wire.half_close = False  # TLS has no half-close we could keep: uvloop ends both directions
         wire.write(ESTABLISHED)
+        wire.send()
         try:
             transport = await asyncio.get_running_loop().start_tls(
                 wire.transport,

@@ -17,6 +17,7 @@ from proxy.gateway.guard import Asked, Guard
 from proxy.gateway.heads import Request, Response, parse_response_head
 from proxy.gateway.held import Budget, HeldBody
 from proxy.gateway.limits import Limits
+from proxy.gateway.outbox import Outbox
 from proxy.gateway.pool import Pool, Upstream
 from proxy.gateway.pumps import Discard, Pump
 from proxy.gateway.relay import Relay
@@ -45,6 +46,7 @@ class LaneParts:
     pool: Pool
     limits: Limits
     budget: Budget
+    outbox: Outbox
     is_draining: Callable[[], bool]
 
 

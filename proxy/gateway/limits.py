@@ -48,5 +48,7 @@ class Limits:
     """The same in time, and how long a closed connection may take to hand over its last bytes."""
     write_high: int = 512 * KIB
     """Bytes waiting for one side before the other side is no longer read."""
+    crowd: int = 8
+    """Exchanges under way from which on what is small is sent at the end of a turn of the event loop."""
     interim: int = 16
     """1xx answers before a final one."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from proxy.gateway.limits import Limits
 from proxy.gateway.ports import Dialer
-from proxy.gateway.wire import Wire, make_landing
+from proxy.gateway.wire import Shared, Wire
 from proxy.model.authority import Authority
 from proxy.model.errors import DialError, JobgateError
 from proxy.model.reason import Reason
@@ -44,12 +44,12 @@ class Upstream:
 class Pool:
     """Dials, keeps and forgets."""
 
-    def __init__(self, dialer: Dialer, limits: Limits) -> None:
+    def __init__(self, dialer: Dialer, limits: Limits, shared: Shared) -> None:
+        self._shared = shared
         self._dialer = dialer
         self._limits = limits
         self._kept: defaultdict[Key, list[Upstream]] = defaultdict(list)
         self._count = 0
-        self._landing = make_landing()
 
     @property
     def kept(self) -> int:
@@ -74,12 +74,11 @@ class Pool:
 
     async def dial(self, key: Key, *, half_close: bool = False) -> Upstream:
         """Open a new connection. Raises DialError."""
-        loop = asyncio.get_running_loop()
         _, host, port, secure = key
         authority = Authority(host, port)
 
         def make_wire() -> Wire:
-            wire = Wire(loop, self._limits.write_high, self._landing)
+            wire = Wire(self._shared)
             wire.half_close = half_close
             return wire
 

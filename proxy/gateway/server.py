@@ -15,7 +15,7 @@ from proxy.gateway.limits import Limits
 from proxy.gateway.pool import Pool
 from proxy.gateway.ports import Dialer, Leaves, Path
 from proxy.gateway.replies import write_denial
-from proxy.gateway.wire import Wire, make_landing
+from proxy.gateway.wire import Shared, Wire
 from proxy.model.reason import Reason
 
 
@@ -25,12 +25,14 @@ class Gateway:
     def __init__(self, *, engine: Path, dialer: Dialer, leaves: Leaves, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._path = engine
-        self._pool = Pool(dialer, self._limits)
+        self._shared = Shared(asyncio.get_running_loop(), self._limits)
+        self._pool = Pool(dialer, self._limits, self._shared)
         lane = LaneParts(
             guard=Guard(engine, self._limits.decision),
             pool=self._pool,
             limits=self._limits,
             budget=Budget(self._limits.buffered_total),
+            outbox=self._shared.outbox,
             is_draining=lambda: self._draining,
         )
         self._front = FrontParts(path=engine, leaves=leaves, lane=lane)
@@ -39,7 +41,6 @@ class Gateway:
         self._draining = False
         self._names = f"c{secrets.token_hex(4)}"
         self._accepted = 0
-        self._landing = make_landing()
         self._clock: asyncio.TimerHandle | None = None
 
     @property
@@ -99,7 +100,7 @@ class Gateway:
         self._servers.clear()
 
     def _make_wire(self) -> Wire:
-        wire = Wire(asyncio.get_running_loop(), self._limits.write_high, self._landing)
+        wire = Wire(self._shared)
         wire.on_connected = lambda: self._accept(wire)
         return wire
 

@@ -35,6 +35,7 @@ class _Direction:
             return
         self.ended = True
         if not self._target.lost and self._target.transport.can_write_eof():
+            self._target.send()
             self._target.transport.write_eof()
         self._on_end()
 

@@ -15,6 +15,8 @@ from time import monotonic
 from typing import Final, Protocol, cast
 
 from proxy.gateway.heads import HEAD_LIMIT, find_head_end
+from proxy.gateway.limits import Limits
+from proxy.gateway.outbox import SMALL, Outbox
 from proxy.model.errors import ProtocolError
 from proxy.model.reason import Reason
 
@@ -31,16 +33,21 @@ class Reader(Protocol):
         """Note that no more will come."""
 
 
-LANDING_SIZE: Final = 256 * 1024
+_LANDING_SIZE: Final = 256 * 1024
 
 
-def make_landing() -> memoryview:
-    """Return where the wires of one event loop let their bytes land.
+class Shared:
+    """What the wires of one event loop share."""
 
-    A loop fills it and tells the wire in one step, and the wire copies what is its own, so one serves them all. With a
-    plain `asyncio.Protocol`, uvloop allocates as much anew for every TLS read.
-    """
-    return memoryview(bytearray(LANDING_SIZE))
+    __slots__ = ("landing", "loop", "outbox", "write_high")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        self.loop: Final = loop
+        self.write_high: Final = limits.write_high
+        self.outbox: Final = Outbox(loop, limits.crowd)
+        self.landing: Final = memoryview(bytearray(_LANDING_SIZE))
+        """Where their bytes land. A loop fills it and tells the wire in one step, and the wire copies what is its own,
+        so one serves them all. With a plain `asyncio.Protocol`, uvloop allocates as much anew for every TLS read."""
 
 
 class Wire(asyncio.BufferedProtocol):
@@ -51,6 +58,8 @@ class Wire(asyncio.BufferedProtocol):
         "_held",
         "_landing",
         "_loop",
+        "_outbox",
+        "_outgoing",
         "_reader",
         "_scanned",
         "_waiter",
@@ -72,9 +81,11 @@ class Wire(asyncio.BufferedProtocol):
         "write_high",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, write_high: int, landing: memoryview) -> None:
-        self._loop = loop
-        self._landing = landing
+    def __init__(self, shared: Shared) -> None:
+        self._loop = shared.loop
+        self._landing = shared.landing
+        self._outbox = shared.outbox
+        self._outgoing = b""
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.buffer = b""
         self.eof = False
@@ -86,7 +97,7 @@ class Wire(asyncio.BufferedProtocol):
         self.bytes_in = 0
         self.bytes_out = 0
         self.touched = monotonic()
-        self.write_high = write_high
+        self.write_high = shared.write_high
         self.on_connected: Callable[[], None] | None = None
         self.on_lost: Callable[[], None] | None = None
         self.closed: asyncio.Future[None] | None = None
@@ -179,15 +190,31 @@ class Wire(asyncio.BufferedProtocol):
             self.transport.resume_reading()
 
     def write(self, *pieces: bytes) -> None:
-        """Hand bytes to the transport; after the end they are dropped."""
+        """Send bytes, small ones at the end of this turn if there is a crowd; after the end they are dropped."""
         if self.lost or self.transport.is_closing():
             return
-        if len(pieces) == 1:
-            self.bytes_out += len(pieces[0])
-            self.transport.write(pieces[0])
+        if len(pieces) > 1:
+            self.send()
+            self.bytes_out += sum(map(len, pieces))
+            self.transport.writelines(pieces)
             return
-        self.bytes_out += sum(map(len, pieces))
-        self.transport.writelines(pieces)
+        piece = pieces[0]
+        self.bytes_out += len(piece)
+        if self._outgoing:
+            self._outgoing += piece
+            if len(self._outgoing) > SMALL:
+                self.send()
+        elif self._outbox.gathers and len(piece) <= SMALL:
+            self._outgoing = piece
+            self._outbox.add(self)
+        else:
+            self.transport.write(piece)
+
+    def send(self) -> None:
+        """Hand what waits to the transport."""
+        waiting, self._outgoing = self._outgoing, b""
+        if waiting and not self.lost and not self.transport.is_closing():
+            self.transport.write(waiting)
 
     async def drained(self) -> None:
         """Wait until the other side takes what was written. Raises what `fail` was given."""
@@ -269,6 +296,7 @@ class Wire(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Close once everything written has been handed over."""
         if not self.lost and self.transport is not None:
+            self.send()
             self.transport.close()
 
     def abort(self) -> None:

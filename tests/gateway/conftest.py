@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 import uvloop
@@ -15,12 +16,16 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 @pytest.fixture
-async def make_stage() -> AsyncIterator[MakeStage]:
-    """Start stages with limits of the test's own; each is stopped, and every flow and connection ended exactly once."""
+async def make_stage(request: pytest.FixtureRequest) -> AsyncIterator[MakeStage]:
+    """Start stages with limits of the test's own; each is stopped, and every flow and connection ended exactly once.
+
+    With `IN_A_CROWD` what is small is sent at the end of a turn, as when many exchanges are under way.
+    """
     stages: list[Stage] = []
+    crowd = 0 if getattr(request, "param", "few") == "crowd" else Limits().crowd
 
     async def make(limits: Limits | None = None) -> Stage:
-        stages.append(Stage(limits))
+        stages.append(Stage(replace(limits or Limits(), crowd=crowd)))
         return await stages[-1].start()
 
     yield make

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache
 
+import pytest
 import trustme
 
 from proxy.gateway.limits import Limits
@@ -129,6 +130,10 @@ class Origin:
             writer.close()
             with suppress(OSError, ssl.SSLError):
                 await writer.wait_closed()
+
+
+IN_A_CROWD = pytest.mark.parametrize("make_stage", ["few", "crowd"], indirect=True)
+"""Mark of tests that are run once more with everything small sent at the end of a turn."""
 
 
 class StageDialer:

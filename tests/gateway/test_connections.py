@@ -9,7 +9,9 @@ from proxy.gateway.limits import Limits
 from proxy.model.errors import DialError
 from proxy.model.grant import Edits, Secret
 from proxy.model.reason import Reason
-from tests.gateway.stage import OK, MakeStage, Stage, connect, inner, plain, until
+from tests.gateway.stage import IN_A_CROWD, OK, MakeStage, Stage, connect, inner, plain, until
+
+pytestmark = IN_A_CROWD
 
 SHORT = Limits(head=0.1, idle=0.1, body=0.1, stalled=0.2, response=0.1, linger=0.1, handshake=0.2, tunnel_idle=0.1)
 

@@ -9,7 +9,9 @@ import pytest
 from proxy.gateway.limits import Limits
 from proxy.model.grant import Edits, Grant, Secret
 from proxy.model.reason import Reason
-from tests.gateway.stage import HOST, OK, MakeStage, Stage, inner, plain, until
+from tests.gateway.stage import HOST, IN_A_CROWD, OK, MakeStage, Stage, inner, plain, until
+
+pytestmark = IN_A_CROWD
 
 
 async def test_a_plain_request_is_rewritten_and_answered(stage: Stage) -> None:

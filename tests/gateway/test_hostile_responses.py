@@ -11,7 +11,9 @@ import pytest
 
 from proxy.model.grant import Edits, Secret
 from proxy.model.reason import Reason
-from tests.gateway.stage import Client, Stage, inner, plain, until
+from tests.gateway.stage import IN_A_CROWD, Client, Stage, inner, plain, until
+
+pytestmark = IN_A_CROWD
 
 SECRET = "pl4nted-7f3c9d2e5b8a4f60"
 WATCHED = Edits(put=(("x-token", Secret(SECRET)),), watch=(Secret(SECRET),))

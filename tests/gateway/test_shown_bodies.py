@@ -7,7 +7,9 @@ import pytest
 from proxy.gateway.limits import Limits
 from proxy.model.intent import BodyPrefix, BodyWanted
 from proxy.model.reason import Reason
-from tests.gateway.stage import OK, MakeStage, Stage, inner, plain, until
+from tests.gateway.stage import IN_A_CROWD, OK, MakeStage, Stage, inner, plain, until
+
+pytestmark = IN_A_CROWD
 
 END = b"the very end"
 LARGE = b"0004" + bytes(range(256)) * 4096 + END
