@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -46,10 +47,20 @@ class Envelope:
     kind: str
 
 
+def chain(head: Head, bodies: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
+    """Yield the line of each body behind the one before, the first behind `head`; and the digest of that line."""
+    size, digest = head.size, head.digest
+    for body in bodies:
+        line = b'{"v":%d,"seq":%d,"prev":"%b",%b\n' % (VERSION, size, digest.encode(), body)
+        digest = sha256(line).hexdigest()
+        size += 1
+        yield line, digest
+
+
 def link(head: Head, body: bytes) -> tuple[bytes, Head]:
     """Return the line that puts `body` (from `canonical.encode`) after `head`, and the new head."""
-    line = b'{"v":%d,"seq":%d,"prev":"%s",%s\n' % (VERSION, head.size, head.digest.encode(), body)
-    return line, Head(head.size + 1, sha256(line).hexdigest())
+    ((line, digest),) = chain(head, (body,))
+    return line, Head(head.size + 1, digest)
 
 
 def read_envelope(line: bytes) -> Envelope:

@@ -156,7 +156,7 @@ class Engine:
         """
         flow_id, now = self._parts.entropy.new_id(), self._now()
         known = self._known(session, now)
-        parts = _name(peer, known) | records.request_facts(view)
+        parts = {**_name(peer, known), **records.request_facts(view)}
         if (unfit := self._unfit(session, now)) is not None:
             return await self._deny(flow_id, parts, unfit)
         led, told = self._follow(session, view, now)
@@ -179,7 +179,7 @@ class Engine:
         parts.update(records.intent_facts(verdict.intent))
         plan = PLAIN
         if decision.is_allowed:
-            plan, decision = self._serve(view, Verdict(decision, verdict.intent), carried.texts, parts)
+            plan, decision = self._serve(view, verdict.intent, decision, carried.texts, parts)
         if (failed := await self._record_decision(flow_id, parts, decision, session)) is not None:
             return failed
         if not decision.is_allowed:
@@ -275,15 +275,20 @@ class Engine:
         return decide(question)
 
     def _serve(
-        self, view: RequestView, verdict: Verdict, sent: tuple[str, ...], parts: dict[str, Fact]
+        self,
+        view: RequestView,
+        intent: Intent | None,
+        decision: Decision,
+        sent: tuple[str, ...],
+        parts: dict[str, Fact],
     ) -> tuple[Plan, Decision]:
         """Return how an allowed request will be served, and what stands of its decision if it cannot be."""
         try:
-            return self._plan(view, verdict.intent, verdict.decision, sent), verdict.decision
+            return self._plan(view, intent, decision, sent), decision
         except CredentialError as error:
             parts["detail"] = str(error)
             self._count_misuse(error.reason)
-            return PLAIN, replace(verdict.decision, effect=Effect.DENY, reason=error.reason, grant=None)
+            return PLAIN, replace(decision, effect=Effect.DENY, reason=error.reason, grant=None)
 
     def _plan(self, view: RequestView, intent: Intent | None, decision: Decision, sent: tuple[str, ...]) -> Plan:
         """Return how an allowed request will be served. Raises CredentialError for one that may not be after all."""

@@ -82,7 +82,7 @@ def intent_facts(intent: Intent | None) -> dict[str, Fact]:
     """Describe how a request was read; nothing when it could not be."""
     if intent is None:
         return {}
-    facts: dict[str, Fact] = {**_part_facts(intent)}
+    facts = _part_facts(intent)
     if intent.facts:
         facts["facts"] = dict(intent.facts)
     if intent.also:
@@ -98,7 +98,9 @@ def _part_facts(part: Intent) -> dict[str, Fact]:
         "resource": part.resource.id,
         "class": part.effect.value,
     }
-    return facts if part.exact else {**facts, "exact": False}
+    if not part.exact:
+        facts["exact"] = False
+    return facts
 
 
 def _others(intent: Intent) -> Iterator[Intent]:

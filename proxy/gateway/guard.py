@@ -6,6 +6,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from proxy.engine.seam import Clearance, Denial, Outcome, Peer, Presented, Tunnel
@@ -124,10 +125,10 @@ class _Deadlines:
         task = asyncio.current_task()
         if task is None:  # pragma: no cover - a coroutine of ours runs in a task
             raise RuntimeError("no task")
-        loop = task.get_loop()
-        due = self._due[task] = loop.time() + self._seconds
+        self._due[task] = monotonic() + self._seconds
         if self._timer is None:
-            self._timer = loop.call_at(due, self._ring, loop)
+            loop = task.get_loop()
+            self._timer = loop.call_later(self._seconds, self._ring, loop)
         return task
 
     def leave(self, task: asyncio.Task[Any]) -> bool:
@@ -141,10 +142,10 @@ class _Deadlines:
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancel what is due and wait for the next."""
         self._timer = None
-        now = loop.time()
+        now = monotonic()
         for task, due in list(self._due.items()):
             if due > now:
-                self._timer = loop.call_at(due, self._ring, loop)
+                self._timer = loop.call_later(due - now, self._ring, loop)
                 return
             del self._due[task]
             self._late.add(task)

@@ -320,7 +320,7 @@ class Exchange:
         self.fail(ProtocolError(str(error), Reason.CLIENT_GONE) if gone else error)
 
     def _is_body_taken(self) -> bool:
-        if self._request.framing.is_empty or self._body is not None:
+        if self._request.framing.length == 0 or self._body is not None:
             return True
         return self._decoder.done and (self._upload is None or self._upload.error is None)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from proxy.audit.canonical import encode
-from proxy.audit.chain import Head, link
+from proxy.audit.chain import Head, chain
 from proxy.audit.checkpoint import Signer
 from proxy.audit.encoding import Encoding
 from proxy.model.errors import AuditError
@@ -86,7 +86,7 @@ class FileTrail:
         )
         self._thread = Worker("trail")
         self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
+        self._sleeper: asyncio.Future[None] | None = None
         self._pending: deque[_Entry] = deque()
         self._head = Head(0, "")
         self._covered = 0
@@ -166,7 +166,7 @@ class FileTrail:
             raise AuditError(f"the audit trail cannot be written: {self._failure or self._hold() or 'it is behind'}")
         waiter: asyncio.Future[Link] = self._loop.create_future()
         self._pending.append(_Entry(body, waiter))
-        self._wake.set()
+        self._wake()
         return await waiter
 
     def post(self, record: AuditRecord) -> None:
@@ -177,7 +177,7 @@ class FileTrail:
             self._failure = self._failure or "records are being lost"
             return
         self._pending.append(entry)
-        self._wake.set()
+        self._wake()
 
     def is_writable(self) -> bool:
         """Whether a record appended now has a good chance. False means: allow nothing."""
@@ -193,7 +193,7 @@ class FileTrail:
         if self._is_closing:
             return
         self._is_closing = True
-        self._wake.set()
+        self._wake()
         if self._writer is not None:
             await asyncio.gather(self._writer, return_exceptions=True)
         self._fail_waiters()
@@ -290,12 +290,19 @@ class FileTrail:
             await self._restore_reserve()
 
     async def _wait(self, until: float) -> None:
-        self._wake.clear()
         left = until - self._loop.time()
         if left > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._wake.wait()
+            sleeper = self._sleeper = self._loop.create_future()
+            timer = self._loop.call_later(left, self._wake)
+            try:
+                await sleeper
+            finally:
+                timer.cancel()
+                self._sleeper = None
+
+    def _wake(self) -> None:
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
 
     def _next_due(self) -> float:
         due = min(self._checkpoint_due(), self._loop.time() + _IDLE)
@@ -357,15 +364,14 @@ class FileTrail:
 
     async def _write(self, entries: Sequence[_Entry], *, fresh: bool) -> None:
         """Chain, write, sync; only then is the head moved and anyone told. Raises OSError with nothing changed."""
-        head = self._head
+        size, previous = self._head.size, self._head.digest
         lines: list[bytes] = []
         told: list[tuple[asyncio.Future[Link], Link]] = []
-        for entry in entries:
-            line, after = link(head, entry.body)
+        for entry, (line, digest) in zip(entries, chain(self._head, [entry.body for entry in entries]), strict=True):
             lines.append(line)
             if entry.waiter is not None:
-                told.append((entry.waiter, Link(sequence=head.size, digest=after.digest, previous=head.digest)))
-            head = after
+                told.append((entry.waiter, Link(sequence=size, digest=digest, previous=previous)))
+            size, previous = size + 1, digest
         payload = b"".join(lines)
         fresh = fresh or self._segments.needs_fresh
         self._batch_since = self._loop.time()
@@ -373,7 +379,7 @@ class FileTrail:
             await self._on_thread(self._segments.commit, payload, self._head.size, fresh=fresh)
         finally:
             self._batch_since = None
-        self._head = head
+        self._head = Head(size, previous)
         if fresh:
             self._begun_at = self._loop.time()
         for waiter, place in told:
