@@ -63,6 +63,9 @@ class RuleSet:
     _hosts: Mapping[str, _Bucket]
     _suffixes: Mapping[str, _Bucket]
     _known: dict[str, _Place] = field(default_factory=dict, compare=False, repr=False)
+    _fitting: dict[tuple[str, int], tuple[JobContext, tuple[Rule, ...]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def empty(cls) -> Self:
@@ -73,6 +76,18 @@ class RuleSet:
         """Return every rule that could match `job` at `host`, once each; a few that do not may be among them."""
         found = [rule for bucket in self._at(host).buckets for rule in bucket.find(job)]
         return found if len(found) < 2 else list({rule.id: rule for rule in found}.values())
+
+    def fitting(self, host: str, job: JobContext) -> tuple[Rule, ...]:
+        """Return the rules for `host` that are for `job`. A job asks again and again, and its facts do not change."""
+        known = self._fitting.get((host, id(job)))
+        if known is not None and known[0] is job:
+            return known[1]
+        found = tuple([rule for rule in self.find(host, job) if rule.misfit(job) is None])
+        if not job.events:  # what events say changes: with them a job is made for each request
+            if len(self._fitting) >= REMEMBERED:
+                self._fitting.clear()
+            self._fitting[host, id(job)] = (job, found)
+        return found
 
     def find_all(self, host: str) -> list[Rule]:
         """Return every rule that names `host`, whoever asks, sorted by id: for explain."""

@@ -44,8 +44,9 @@ class _Question:
 def evaluate(ruleset: RuleSet, request: AccessRequest) -> Decision:
     """Decide one request."""
     question = _ask(ruleset, request)
-    found = ruleset.find(request.view.authority.host, request.job)
-    matched = [rule for rule in found if first_failure(rule, question) is None]
+    view = request.view
+    found = ruleset.fitting(view.authority.host, request.job)
+    matched = [rule for rule in found if rule.names(view) and _first_miss(rule, question) is None]
     return _hold_to(compare(request.declared, request.intent), _decide(ruleset, matched), matched)
 
 
@@ -71,11 +72,10 @@ def may_match(ruleset: RuleSet, job: JobContext, view: RequestView) -> bool:
     path = normalise_triplets(view.path)
     return ruleset.observes or any(
         not rule.is_deny
-        and any(target.matches(view.scheme, view.authority) for target in rule.targets)
-        and _first_unfit(rule, job) is None
+        and rule.names(view)
         and (rule.methods is None or view.method in rule.methods)
         and (rule.paths is None or _is_among(rule.paths, path))
-        for rule in ruleset.find(view.authority.host, job)
+        for rule in ruleset.fitting(view.authority.host, job)
     )
 
 
@@ -98,11 +98,8 @@ def reach(
     denies: list[Rule] = []
     allows: list[Rule] = []
     seen_inside = False
-    for rule in ruleset.find(authority.host, job):
-        if (
-            not any(target.matches("https", authority) for target in rule.targets)
-            or _first_unfit(rule, job) is not None
-        ):
+    for rule in ruleset.fitting(authority.host, job):
+        if not any(target.matches("https", authority) for target in rule.targets):
             continue
         if rule.when is not None and not rule.when.needs_request and not _holds(rule, place):
             continue
@@ -207,15 +204,14 @@ def _merge_tags(rules: Iterable[Rule]) -> Mapping[str, str] | None:
 
 def first_failure(rule: Rule, question: _Question) -> str | None:
     """Return the first condition that does not hold (`to`, `job.branch`, `method`, `path`, `when`), None if all do."""
-    view = question.request.view
-    for target in rule.targets:
-        if target.matches(view.scheme, view.authority):
-            break
-    else:
+    if not rule.names(question.request.view):
         return "to"
-    if rule.tests and (unfit := _first_unfit(rule, question.request.job)) is not None:
-        return unfit
-    if rule.methods is not None and view.method not in rule.methods:
+    return rule.misfit(question.request.job) or _first_miss(rule, question)
+
+
+def _first_miss(rule: Rule, question: _Question) -> str | None:
+    """As `first_failure`, of a rule that is for this place and this job."""
+    if rule.methods is not None and question.request.view.method not in rule.methods:
         return "method"
     if rule.paths is not None and not _names_path(rule, question.path):
         return "path"
@@ -250,14 +246,6 @@ def _is_among(globs: Iterable[Glob], path: str) -> bool:
         if glob.matches(path):
             return True
     return False
-
-
-def _first_unfit(rule: Rule, job: JobContext) -> str | None:
-    for test in rule.tests:
-        answer = test.holds(job)
-        if not (rule.is_deny if answer is None else answer):
-            return f"job.{test.name}"
-    return None
 
 
 def _holds(rule: Rule, bindings: Bindings) -> bool:

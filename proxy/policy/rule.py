@@ -9,6 +9,7 @@ from typing import Final
 from proxy.model.decision import Approval, Effect
 from proxy.model.grant import Grant
 from proxy.model.identity import JobContext
+from proxy.model.intent import RequestView
 from proxy.policy.conditions import Condition
 from proxy.policy.declaring import Stance
 from proxy.policy.intents import IntentTest
@@ -88,6 +89,24 @@ class Rule:
     file: str = ""
     index: int = 0
     """Which entry under `rules:` of `file` this is."""
+
+    def names(self, view: RequestView) -> bool:
+        """Whether a request goes to one of the rule's places."""
+        for target in self.targets:  # noqa: SIM110 - once per rule and request: a generator costs more than a match
+            if target.matches(view.scheme, view.authority):
+                return True
+        return False
+
+    def misfit(self, job: JobContext) -> str | None:
+        """Return the first fact of a job that this rule is not for (`job.branch`); None when it is for the job.
+
+        A fact that is not stated is a misfit for an allow rule, and none for a deny rule.
+        """
+        for test in self.tests:
+            answer = test.holds(job)
+            if not (self.is_deny if answer is None else answer):
+                return f"job.{test.name}"
+        return None
 
     @property
     def is_deny(self) -> bool:

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -78,6 +79,27 @@ def test_hosts_that_nobody_names_fill_no_memory() -> None:
         assert ruleset.find(f"h{number}.example.com", JobContext())
     assert len(ruleset._known) == REMEMBERED
     assert ruleset.spoken("another.example.com") == frozenset()
+
+
+def test_the_rules_that_are_for_a_job_are_found_once() -> None:
+    """The same job gets the same answer; an equal one, another host and a job with events are looked at anew."""
+    ruleset = ruleset_of(
+        a_rule(id="mine", job={"pipeline": "web"}),
+        a_rule(id="theirs", job={"pipeline": "app"}),
+        a_rule(id="all", effect="deny", job={"branch": "main"}),
+    )
+    job = JobContext(pipeline="web", branch="topic")
+    found = ruleset.fitting("example.com", job)
+    assert [rule.id for rule in found] == ["mine"]
+    assert ruleset.fitting("example.com", job) is found
+    assert ruleset.fitting("example.com", replace(job)) == found
+    assert ruleset.fitting("example.org", job) == ()
+    assert {rule.id for rule in ruleset.fitting("example.com", replace(job, branch=None))} == {"mine", "all"}
+    told = replace(job, events={"fork": True})
+    assert ruleset.fitting("example.com", told) is not ruleset.fitting("example.com", told)
+    many = [JobContext(pipeline="web", build_number=number) for number in range(REMEMBERED + 10)]
+    assert all(ruleset.fitting("example.com", each) for each in many)
+    assert len(ruleset._fitting) <= REMEMBERED
 
 
 def test_rules_for_other_pipelines_are_not_looked_at() -> None:
