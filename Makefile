@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 RUN := .venv/bin
 
-.PHONY: demo test check setup lint types unit format schema bench clean
+.PHONY: demo test check setup lint types unit format schema compiled bench clean
 
 demo: setup           ## the main job on embedded defaults; `make demo ARGS=--keep` leaves it running
 	$(RUN)/jobgate demo $(ARGS)
@@ -14,6 +14,7 @@ test: setup           ## everything: lint, types, architecture, every test with 
 	$(RUN)/pytest -n 2 --dist loadfile --ignore=tests/e2e/test_image.py $(ARGS)
 	$(RUN)/pytest tests/e2e/test_image.py   # on its own: building an image starves whatever runs beside it
 	.ci/coverage
+	.ci/compiled-tests
 
 check: setup lint types unit   ## what every commit passes; quick
 
@@ -40,7 +41,11 @@ format: setup
 schema: setup         ## regenerate rules/jobgate.schema.json from the models
 	$(RUN)/jobgate check --print-schema > rules/jobgate.schema.json
 
+compiled: setup       ## the package as the image has it, in .jobgate/compiled
+	.ci/compile
+
 bench: setup          ## every number the README states, as ratios in one run
+	.ci/compile || [ $$? = 3 ]
 	$(RUN)/python -m bench
 
 clean:

@@ -8,7 +8,7 @@ import sys
 
 from bench import cases
 from bench.contenders import run_origin
-from bench.parts import BenchError, cores, scratch
+from bench.parts import BenchError, cores, has_compiled, scratch
 from bench.table import Row, render
 
 CASES = {
@@ -56,9 +56,10 @@ def _circumstances() -> str:
         else "the proxy has one core, the load generator and the origin share another"
     )
     busy = os.getloadavg()[0]
+    package = "compiled as in the image" if has_compiled() else "interpreted: nothing here compiles it (make compiled)"
     return (
-        f"{cores()} cores, Python {platform.python_version()}; {where}. Load before the start: {busy:.1f}."
-        " TLS keep-alive, 1 KiB answers, median of the rounds.\n"
+        f"{cores()} cores, Python {platform.python_version()}, jobgate {package}; {where}."
+        f" Load before the start: {busy:.1f}. TLS keep-alive, 1 KiB answers, 64 connections, median of the rounds.\n"
     )
 
 

@@ -20,7 +20,17 @@ from pathlib import Path
 from typing import Final
 
 from bench.decision import make_rules
-from bench.parts import LOAD_CORE, PROXY_CORE, BenchError, free_port, python, started, wait_for_port, wait_until
+from bench.parts import (
+    LOAD_CORE,
+    PROXY_CORE,
+    BenchError,
+    free_port,
+    package_environment,
+    python,
+    started,
+    wait_for_port,
+    wait_until,
+)
 from proxy.control.client import ControlClient, ControlError
 from proxy.demo.issuer import ISSUER, Issuer, TokenWish
 from proxy.demo.tls import StageRoot
@@ -73,24 +83,29 @@ def run_origin(folder: Path) -> Iterator[Origin]:
 
 
 @contextmanager
-def run_jobgate(folder: Path, origin: Origin, *, module: str = "proxy") -> Iterator[Contender]:
+def run_jobgate(
+    folder: Path, origin: Origin, *, module: str = "proxy", interpreted: bool = False
+) -> Iterator[Contender]:
     """Run jobgate with a session of a job that a Buildkite-shaped issuer vouches for.
 
+    As the image has it, its pure half compiled, where `make compiled` has made that, and unless it is `interpreted`.
     `module` is started in place of the package: `bench.null_trail` makes no records, `bench.null_disk` writes none.
     """
+    environment = package_environment(interpreted=interpreted)
+    name = "jobgate, whole path" + (", interpreted" if interpreted else "") if module == "proxy" else module
     issuer = Issuer(origin.root.server_side("issuer", (HOST, "agent.buildkite.com")))
     issuer.start()
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix="jobgate-") as name:
-            home = Path(name)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="jobgate-") as place:
+            home = Path(place)
             port, log = free_port(), home / "jobgate.log"
             _write_settings(home, port, origin, issuer)
             words = python("-m", module, "run", "--config", str(home / "jobgate.yaml"))
-            with started(words, PROXY_CORE, log) as program:
+            with started(words, PROXY_CORE, log, environment) as program:
                 ready = wait_until(lambda: _is_ready(home / "control.sock"), program, log)
                 secret = _open_session(home / "control.sock", issuer)
                 yield Contender(
-                    name="jobgate, whole path" if module == "proxy" else module,
+                    name=name,
                     port=port,
                     pid=program.pid,
                     trust=home / "certs" / "ca.pem",

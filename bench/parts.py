@@ -19,6 +19,10 @@ LOAD_CORE: Final = 1
 """The load generator and the origin share the other one; together they reach several times what any proxy here does."""
 
 
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_COMPILED: Final = _ROOT / ".jobgate" / "compiled"
+
+
 class BenchError(Exception):
     """A part did not start, or did not answer as it should: no figure is better than a wrong one."""
 
@@ -55,7 +59,7 @@ def started(
             stdout=errors if talks else subprocess.PIPE,
             stderr=errors,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **(environment or {})},
         )
     try:
         yield program
@@ -139,3 +143,15 @@ def scratch() -> Iterator[Path]:
 def python(*words: str) -> list[str]:
     """Return a command of this same interpreter."""
     return [sys.executable, *words]
+
+
+def has_compiled() -> bool:
+    """Whether the package is there as the image has it; `make compiled` makes it."""
+    return (_COMPILED / ".of").exists()
+
+
+def package_environment(*, interpreted: bool) -> dict[str, str]:
+    """Return the variables that let a program of this interpreter import the package, compiled where that is there."""
+    if interpreted or not has_compiled():
+        return {}
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": f"{_COMPILED}{os.pathsep}{_ROOT}"}

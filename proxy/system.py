@@ -9,6 +9,7 @@ import secrets
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 
+from proxy.model import record
 from proxy.model.grant import Secret
 
 _PR_SET_DUMPABLE = 4
@@ -60,6 +61,11 @@ def trim_memory() -> None:
         trim(0)
 
 
+def is_compiled() -> bool:
+    """Whether the pure half of the path is compiled, as in the image, or interpreted from its source."""
+    return not str(record.__file__).endswith(".py")
+
+
 def describe_process() -> dict[str, str | int]:
     """Return what an operator needs to recognise this process in a record."""
-    return {"pid": os.getpid(), "uid": os.getuid()}
+    return {"pid": os.getpid(), "uid": os.getuid(), "compiled": is_compiled()}

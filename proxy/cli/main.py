@@ -12,6 +12,7 @@ import click
 
 from proxy import __version__
 from proxy.model.errors import ConfigError, JobgateError
+from proxy.system import is_compiled
 
 # command -> what it is for; the module is proxy.cli.<command>, the click command in it carries the same name.
 COMMANDS = {
@@ -55,7 +56,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup)
-@click.version_option(__version__, prog_name="jobgate")
+@click.version_option(__version__ + (" (compiled)" if is_compiled() else ""), prog_name="jobgate")
 def entry() -> None:
     """jobgate: an identity-aware forwarding proxy for build jobs."""
 
