@@ -31,7 +31,7 @@ from proxy.model.identity import JobContext, Session
 from proxy.model.intent import BodyWanted, Headers, Intent, RequestView
 from proxy.model.kill import Kill
 from proxy.model.reason import Reason
-from proxy.model.record import AuditRecord, Fact
+from proxy.model.record import Fact
 from proxy.policy.compile import RuleSet
 from proxy.policy.evaluate import may_match, reach
 
@@ -134,7 +134,8 @@ class Engine:
     async def open_tunnel(self, session: Session, authority: Authority, peer: Peer) -> Tunnel | Denial:
         """Say whether any rule could let this job talk to this place. Called before the name is resolved."""
         flow_id, now = self._parts.entropy.new_id(), self._now()
-        parts = _name(peer, self._known(session, now)) | records.connect_facts(authority)
+        known = self._known(session, now)
+        parts: dict[str, Fact] = {"connection": peer.connection_id, **known.facts, **records.connect_facts(authority)}
         if (unfit := self._unfit(session, now)) is not None:
             return await self._deny(flow_id, parts, unfit)
         job = self._with_events(session, parts)
@@ -156,7 +157,7 @@ class Engine:
         """
         flow_id, now = self._parts.entropy.new_id(), self._now()
         known = self._known(session, now)
-        parts = {**_name(peer, known), **records.request_facts(view)}
+        parts: dict[str, Fact] = {"connection": peer.connection_id, **known.facts, **records.request_facts(view)}
         if (unfit := self._unfit(session, now)) is not None:
             return await self._deny(flow_id, parts, unfit)
         led, told = self._follow(session, view, now)
@@ -243,7 +244,7 @@ class Engine:
                 return edits
         else:
             edits = self._parts.minter.apply(clearance.view, grant, credential, body_digest)
-        return edits.joined(clearance.stripped, self._reader(clearance))
+        return edits.joined(clearance.stripped, partial(self._read, clearance))
 
     def _find_forbidden(self, view: RequestView, carried: Carried) -> tuple[Reason, str] | None:
         """Return why a request is refused for a credential in it, whatever the rules say."""
@@ -309,20 +310,16 @@ class Engine:
         lead = self._leads.find(session.id, view, now)
         return (None, _NONE) if lead is None else (lead.intent, told_fields(lead, view.headers))
 
-    def _reader(self, clearance: Clearance) -> Callable[[int, str | None, Headers], AnswerReader | None]:
-        """Return what reads the answer: for where it leads, and for what it says the credential lacked."""
-        session, flow_id, intent = clearance.session, clearance.flow_id, clearance.intent
-
-        def read(status: int, coding: str | None, fields: Headers) -> AnswerReader | None:
-            if status == 200 and intent is not None and may_lead(intent):
-                return AnswerCollector(coding, LEADS_LIMIT, partial(self._lead, session, flow_id, intent))
-            if status in STATUSES and clearance.grant is not None:
-                self._lack(flow_id, read_shortfall(fields, b""))
-                tell = partial(self._lack_told, flow_id, fields)
-                return AnswerCollector(coding, SHORTFALL_LIMIT, tell, is_prefix_enough=True)
-            return None
-
-        return read
+    def _read(self, clearance: Clearance, status: int, coding: str | None, fields: Headers) -> AnswerReader | None:
+        """Return what reads the answer: for where it leads, or for what it says the credential lacked."""
+        flow_id, intent = clearance.flow_id, clearance.intent
+        if status == 200 and intent is not None and may_lead(intent):
+            return AnswerCollector(coding, LEADS_LIMIT, partial(self._lead, clearance.session, flow_id, intent))
+        if status in STATUSES and clearance.grant is not None:
+            self._lack(flow_id, read_shortfall(fields, b""))
+            tell = partial(self._lack_told, flow_id, fields)
+            return AnswerCollector(coding, SHORTFALL_LIMIT, tell, is_prefix_enough=True)
+        return None
 
     def _lack_told(self, flow_id: str, fields: Headers, body: bytes) -> None:
         self._lack(flow_id, read_shortfall(fields, body))
@@ -420,9 +417,10 @@ class Engine:
         return credential
 
     async def _deny(self, flow_id: str, parts: dict[str, Fact], reason: Reason, detail: str = "") -> Denial:
-        record = records.refusal_record(self._now(), flow_id, parts, reason, detail)
-        if (failed := await self._append(flow_id, record)) is not None:
-            return failed
+        try:
+            await self._parts.trail.append(records.refusal_record(self._now(), flow_id, parts, reason, detail))
+        except AuditError as error:
+            return self._unrecorded(flow_id, error)
         decision = Decision(effect=Effect.DENY, reason=reason, rule_ids=(), revision="")
         self._parts.meter.count_decision(decision)
         return _denial(flow_id, decision, detail)
@@ -435,29 +433,21 @@ class Engine:
             connector = None if decision.grant is None else decision.grant.connector
             self._open[flow_id] = _OpenFlow(session, str(parts["host"]), decision.rule_ids, connector)
         try:
-            failed = await self._append(flow_id, records.decision_record(self._now(), flow_id, parts, decision))
+            await self._parts.trail.append(records.decision_record(self._now(), flow_id, parts, decision))
+        except AuditError as error:
+            self._open.pop(flow_id, None)
+            return self._unrecorded(flow_id, error)
         except BaseException:
             # Whoever waited is gone, the record may stay: an allow without an end would look like one still open.
             self.conclude(flow_id, Outcome(reason=Reason.INTERRUPTED))
             raise
-        if failed is None:
-            self._parts.meter.count_decision(decision)
-        else:
-            self._open.pop(flow_id, None)
-        return failed
-
-    async def _append(self, flow_id: str, record: AuditRecord) -> Denial | None:
-        try:
-            await self._parts.trail.append(record)
-        except AuditError as error:
-            self._parts.meter.count_event(Reason.TRAIL_UNAVAILABLE)
-            return Denial(reason=error.reason, flow_id=flow_id)
+        self._parts.meter.count_decision(decision)
         return None
 
-
-def _name(peer: Peer, known: Repeats) -> dict[str, Fact]:
-    """Say who is asking."""
-    return {"connection": peer.connection_id, **known.facts}
+    def _unrecorded(self, flow_id: str, error: AuditError) -> Denial:
+        """Return what is said when there is no record of what would have been said."""
+        self._parts.meter.count_event(Reason.TRAIL_UNAVAILABLE)
+        return Denial(reason=error.reason, flow_id=flow_id)
 
 
 def _tell(view: RequestView, intent: Intent | None, denial: Denial) -> Denial:

@@ -54,15 +54,18 @@ class Exchange:
     """One request of one session on one client connection."""
 
     __slots__ = (
+        "_answered",
         "_began",
         "_body",
         "_client",
+        "_connecting",
+        "_decided",
         "_decoder",
         "_discarding",
         "_edits",
+        "_equipped",
         "_error",
         "_held",
-        "_marks",
         "_parts",
         "_peer",
         "_relay",
@@ -86,8 +89,8 @@ class Exchange:
         self.inside_tunnel = request.view.scheme == "https"
         self.flow_id: str | None = None
         self._decoder: Decoder = request.framing.decoder()
-        self._began = perf_counter()
-        self._marks: dict[str, float] = {}
+        self._began = self._decided = perf_counter()
+        self._equipped = self._connecting = self._answered = 0.0
         self._body: bytes | None = None
         self._sent_digest: str | None = None
         self._held = HeldBody(client, self._decoder, parts.budget)
@@ -106,7 +109,7 @@ class Exchange:
         answer = await guard.admit(self._session, self._request.view, self._peer)
         if isinstance(answer, BodyWanted):
             answer = await self._show_body(answer)
-        self._mark("decide")
+        self._decided = perf_counter()
         if isinstance(answer, Clearance):
             return await self._carry(answer)
         self._held.release()
@@ -155,7 +158,7 @@ class Exchange:
         self._client.on_lost = self._client_lost
         try:
             edits = await self._equip(clearance)
-            self._mark("equip")
+            self._equipped = perf_counter()
             if isinstance(edits, Denial):
                 concluded = True
                 return await self._deny(edits)
@@ -229,13 +232,13 @@ class Exchange:
             if upstream is None:
                 began = perf_counter()
                 upstream = await self._parts.pool.dial(key)
-                self._marks["connect"] = _milliseconds(began)
+                self._connecting = perf_counter() - began
             self._upstream = upstream
             self._stop_if_broken()
             self._send(upstream, head, edits)
             response = await self._read_response(upstream)
             if response is not None:
-                self._mark("first_byte")
+                self._answered = perf_counter()
                 return response
             if not self._may_repeat(upstream):
                 raise ProtocolError("the upstream closed without an answer", Reason.UPSTREAM_CLOSED)
@@ -376,7 +379,6 @@ class Exchange:
     def _outcome(self, reason: Reason, detail: str) -> Outcome:
         sent = self._upload.tally.size if self._upload is not None else len(self._body or b"")
         tally = self._relay.tally if self._relay is not None else None
-        self._mark("total")
         return Outcome(
             reason=reason,
             status=self._status,
@@ -385,13 +387,23 @@ class Exchange:
             sent_digest=self._sent_digest if self._upstream is not None else None,
             received_digest=tally.digest if tally is not None else None,
             upstream=self._upstream.address if self._upstream is not None else None,
-            milliseconds=self._marks,
+            milliseconds=self._times(),
             redactions=self._relay.redactions if self._relay is not None else 0,
             detail=detail,
         )
 
-    def _mark(self, name: str) -> None:
-        self._marks[name] = _milliseconds(self._began)
+    def _times(self) -> dict[str, float]:
+        """Return the milliseconds from the beginning to each stage that was reached; how long connecting took."""
+        began = self._began
+        times = {"decide": _milliseconds(self._decided - began)}
+        if self._equipped:
+            times["equip"] = _milliseconds(self._equipped - began)
+        if self._connecting:
+            times["connect"] = _milliseconds(self._connecting)
+        if self._answered:
+            times["first_byte"] = _milliseconds(self._answered - began)
+        times["total"] = _milliseconds(perf_counter() - began)
+        return times
 
     def _overdue(self, now: float) -> Reason | None:
         limits, client = self._parts.limits, self._client
@@ -424,9 +436,9 @@ class Exchange:
         return self._upload is not None and not self._upload.finished and self._relay is None
 
 
-def _milliseconds(since: float) -> float:
-    """Return the time since then, to the microsecond."""
-    return int((perf_counter() - since) * 1_000_000) / 1000
+def _milliseconds(seconds: float) -> float:
+    """Return a time to the microsecond."""
+    return int(seconds * 1_000_000) / 1000
 
 
 async def discard_body(client: Wire, decoder: Decoder | None, limit: int) -> bool:

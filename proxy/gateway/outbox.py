@@ -22,20 +22,15 @@ class Sender(Protocol):
 class Outbox:
     """What waits for the end of the turn. One for each event loop."""
 
-    __slots__ = ("_crowd", "_loop", "_waiting", "busy")
+    __slots__ = ("_loop", "_waiting", "busy", "crowd")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, crowd: int) -> None:
-        """`crowd`: exchanges under way from which on gathering pays."""
         self._loop = loop
-        self._crowd = crowd
+        self.crowd: Final = crowd
+        """Exchanges under way from which on gathering pays: then a small piece should wait."""
         self._waiting: list[Sender] = []
         self.busy = 0
         """How many exchanges are under way."""
-
-    @property
-    def gathers(self) -> bool:
-        """Whether a small piece should wait."""
-        return self.busy >= self._crowd
 
     def add(self, sender: Sender) -> None:
         """Let a wire send at the end of this turn."""

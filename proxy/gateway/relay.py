@@ -56,7 +56,7 @@ class Relay:
         """Clean the fields. Raises ProtocolError when the response cannot be watched as it must be."""
         if not keeps_cookies:
             # A cookie obtained with our credential is a credential (C07).
-            self._fields = tuple(pair for pair in self._fields if pair[0] != "set-cookie")
+            self._fields = tuple([pair for pair in self._fields if pair[0] != "set-cookie"])
         if edits.watch:
             is_empty = self._response.framing.is_empty
             echo = self._echo = EchoGuard(edits.watch, None if is_empty else self._response.coding)

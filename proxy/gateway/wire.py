@@ -204,7 +204,7 @@ class Wire(asyncio.BufferedProtocol):
             self._outgoing += piece
             if len(self._outgoing) > SMALL:
                 self.send()
-        elif self._outbox.gathers and len(piece) <= SMALL:
+        elif self._outbox.busy >= self._outbox.crowd and len(piece) <= SMALL:
             self._outgoing = piece
             self._outbox.add(self)
         else:
