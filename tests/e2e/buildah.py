@@ -1,7 +1,7 @@
-"""Images without a container engine or a registry: buildah with its own storage, and a base image made on the spot.
+"""Images without a container engine or a registry: buildah with its own storage, and base images made on the spot.
 
-The base stands in for docker.io/library/python:3.13-slim: Debian packages by mmdebstrap, this machine's interpreter
-copied to /usr/local as in the real one. It is kept under .jobgate/ between runs.
+They stand in for docker.io/library/python: Debian packages by mmdebstrap, this machine's interpreter copied to
+/usr/local as in the real ones; the one that is not slim has a C compiler. They are kept under .jobgate/ between runs.
 """
 
 import os
@@ -10,16 +10,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 STORE: Final = ROOT / ".jobgate" / "images"
-BASE: Final = "docker.io/library/python:3.13-slim"
+SLIM: Final = "docker.io/library/python:3.13-slim"
+FULL: Final = "docker.io/library/python:3.13"
 _LIBRARIES: Final = (
     "ca-certificates,libssl3,libsqlite3-0,libffi8,zlib1g,libbz2-1.0,liblzma5,libreadline8,libuuid1,libncursesw6"
 )
+_PACKAGES: Final = {SLIM: _LIBRARIES, FULL: f"{_LIBRARIES},gcc,libc6-dev"}
 _WITHOUT: Final = ("python3.13/test", "python3.13/config-*", "python3.13/site-packages/*", "__pycache__")
 _TRUST: Final = Path("etc/ssl/certs/ca-certificates.crt")
 
@@ -60,20 +63,21 @@ def buildah_words(*words: str) -> list[str]:
     ]
 
 
-def ensure_base() -> None:
-    """Make the base image unless it stands already."""
+def ensure_bases() -> None:
+    """Make the base images unless they stand already."""
     STORE.mkdir(parents=True, exist_ok=True)
-    if BASE in buildah("images", "--format", "{{.Name}}:{{.Tag}}").splitlines():
-        return
-    archive = STORE / "debian.tar"
-    if not archive.exists():
-        _make_debian(archive)
-    with container("scratch") as name:
-        with mounted(name) as tree:
-            _fill(tree, archive)
-        buildah("run", "--isolation", "chroot", name, "--", "python3", "-m", "ensurepip", "--default-pip")
-        buildah("config", "--env", f"SSL_CERT_FILE=/{_TRUST}", "--cmd", "python3", name)
-        buildah("commit", name, BASE)
+    there = buildah("images", "--format", "{{.Name}}:{{.Tag}}").splitlines()
+    wanted = [base for base in _PACKAGES if base not in there]
+    archives = [STORE / f"debian-{base.rpartition(':')[2]}.tar" for base in wanted]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(_make_debian, archives, [_PACKAGES[base] for base in wanted]))
+    for base, archive in zip(wanted, archives, strict=True):
+        with container("scratch") as name:
+            with mounted(name) as tree:
+                _fill(tree, archive)
+            buildah("run", "--isolation", "chroot", name, "--", "python3", "-m", "ensurepip", "--default-pip")
+            buildah("config", "--env", f"SSL_CERT_FILE=/{_TRUST}", "--cmd", "python3", name)
+            buildah("commit", name, base)
 
 
 @contextmanager
@@ -96,11 +100,13 @@ def mounted(name: str) -> Iterator[Path]:
         buildah("umount", name)
 
 
-def _make_debian(archive: Path) -> None:
+def _make_debian(archive: Path, packages: str) -> None:
+    if archive.exists():
+        return
     release = platform.freedesktop_os_release()["VERSION_CODENAME"]
     unfinished = archive.with_suffix(".part.tar")
     subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_LIBRARIES}", release, str(unfinished)],
+        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", release, str(unfinished)],
         check=True,
         capture_output=True,
         timeout=200,
@@ -116,6 +122,9 @@ def _fill(tree: Path, archive: Path) -> None:
     shutil.copy2(prefix / "bin" / "python3.13", local / "bin" / "python3.13")
     for alias in ("python3", "python"):
         (local / "bin" / alias).symlink_to("python3.13")
+    (local / "include").mkdir(exist_ok=True)
+    if (tree / "usr" / "bin" / "gcc").exists():
+        shutil.copytree(prefix / "include" / "python3.13", local / "include" / "python3.13")
     for library in (prefix / "lib").glob("libpython3*.so*"):
         shutil.copy2(library, local / "lib" / library.name, follow_symlinks=False)
     excluded = [f"--exclude={pattern}" for pattern in _WITHOUT]

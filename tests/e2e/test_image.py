@@ -18,7 +18,7 @@ from proxy.control.client import ControlClient
 from proxy.demo.issuer import ISSUER, Issuer, TokenWish
 from proxy.demo.tls import StageRoot
 from proxy.demo.web import Exchange, Site
-from tests.e2e.buildah import buildah, buildah_words, container, ensure_base, mounted, what_is_missing
+from tests.e2e.buildah import buildah, buildah_words, container, ensure_bases, mounted, what_is_missing
 
 pytestmark = [
     pytest.mark.real,
@@ -35,7 +35,7 @@ VOLUMES: Final = ("certs", "audit", "run/jobgate")
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    ensure_base()
+    ensure_bases()
     cache = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv")
     kept = ("-v", f"{cache}:/root/.cache/uv") if cache.is_dir() else ()
     options = ("--isolation", "chroot", "--format", "docker", "--pull-never", *kept)
@@ -79,11 +79,13 @@ def test_nothing_that_builds_and_no_key_is_inside(image: str) -> None:
         owned = {str(path.relative_to(tree)) for path in tree.rglob("*") if path.lstat().st_uid == USER}
 
         assert not programs & {"gcc", "cc", "make", "git", "pip", "pip3", "uv", "uvx", "hatchling"}
-        assert not packages & {"pip", "uv", "hatchling", "pytest", "mypy", "ruff", "moto", "boto3"}
+        assert not packages & {"pip", "uv", "hatchling", "setuptools", "pytest", "mypy", "ruff", "moto", "boto3"}
         assert "jobgate" in packages
+        assert list(tree.glob("opt/jobgate/lib/python3.13/site-packages/proxy/policy/evaluate.*.so"))
         assert (tree / "opt/jobgate/bin/jobgate").exists()
         assert not (tree / "source").exists()
         assert not (tree / "opt/uv").exists()
+        assert not (tree / "opt/build").exists()
         assert keys == []
         assert owned == set(VOLUMES)
 
@@ -179,6 +181,8 @@ def test_a_container_serves_a_job(image: str, tmp_path: Path) -> None:
         with _started(folder, image, settings) as running:
             health = running.run("jobgate", "health", "--wait", "30")
             assert health.returncode == 0, health.stdout + health.stderr
+            version = running.run("jobgate", "--version")
+            assert "compiled" in version.stdout, version.stdout + version.stderr
             token = issuer.mint(issuer.add_job(), TokenWish(audience=AUDIENCE))
             secret = ControlClient(folder / "run" / "control.sock").open_session(token)["secret"]
             allowed, denied = (_fetch(running, secret, path) for path in ("/released/app.tar", "/private"))
