@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -47,20 +47,22 @@ class Envelope:
     kind: str
 
 
-def chain(head: Head, bodies: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
-    """Yield the line of each body behind the one before, the first behind `head`; and the digest of that line."""
+def chain(head: Head, bodies: Iterable[bytes]) -> tuple[list[bytes], Head]:
+    """Return the line of each body behind the one before, the first behind `head`; and the head after them."""
     size, digest = head.size, head.digest
+    lines: list[bytes] = []
     for body in bodies:
         line = b'{"v":%d,"seq":%d,"prev":"%b",%b\n' % (VERSION, size, digest.encode(), body)
         digest = sha256(line).hexdigest()
         size += 1
-        yield line, digest
+        lines.append(line)
+    return lines, Head(size, digest)
 
 
 def link(head: Head, body: bytes) -> tuple[bytes, Head]:
     """Return the line that puts `body` (from `canonical.encode`) after `head`, and the new head."""
-    ((line, digest),) = chain(head, (body,))
-    return line, Head(head.size + 1, digest)
+    (line,), after = chain(head, (body,))
+    return line, after
 
 
 def read_envelope(line: bytes) -> Envelope:

@@ -24,7 +24,7 @@ class Metrics:
 
     def count_decision(self, decision: Decision) -> None:
         """Count one decision by effect, reason and rule."""
-        self._decisions[decision.effect.value, decision.reason.value, decision.rule_ids] += 1
+        self._decisions[str(decision.effect), str(decision.reason), decision.rule_ids] += 1
 
     def count_event(self, name: str) -> None:
         """Count one named event of a fixed list."""

@@ -8,7 +8,7 @@ from proxy.model.decision import Decision
 from proxy.model.grant import Credential, Dropped, Edits, Grant, MintRequest, Need, Plan, Secret
 from proxy.model.identity import KeySet
 from proxy.model.intent import Intent, RequestView
-from proxy.model.record import AuditRecord, Link
+from proxy.model.record import AuditRecord
 
 
 class Clock(Protocol):
@@ -42,7 +42,7 @@ class KeySource(Protocol):
 class Trail(Protocol):
     """The audit trail."""
 
-    async def append(self, record: AuditRecord) -> Link:
+    async def append(self, record: AuditRecord) -> None:
         """Return only once the record is durable. Raise AuditError if it may not be. Cancelling loses no record."""
 
     def post(self, record: AuditRecord) -> None:

@@ -96,7 +96,7 @@ def _part_facts(part: Intent) -> dict[str, Fact]:
         "action": part.action,
         "resource_type": part.resource.type,
         "resource": part.resource.id,
-        "class": part.effect.value,
+        "class": str(part.effect),
     }
     if not part.exact:
         facts["exact"] = False
@@ -125,8 +125,8 @@ def decision_record(at: datetime, flow_id: str, parts: Mapping[str, Fact], decis
     """Build the record that must be durable before anything leaves."""
     facts: dict[str, Fact] = {
         "flow": flow_id,
-        "effect": decision.effect.value,
-        "reason": decision.reason.value,
+        "effect": str(decision.effect),
+        "reason": str(decision.reason),
         "rules": list(decision.rule_ids),
         "revision": decision.revision,
         **parts,
@@ -155,7 +155,7 @@ def outcome_record(
     """Build the record of how an allowed exchange ended. Absent facts are left out."""
     facts: dict[str, Fact] = {
         "flow": flow_id,
-        "reason": outcome.reason.value,
+        "reason": str(outcome.reason),
         "sent": outcome.sent_bytes,
         "received": outcome.received_bytes,
     }

@@ -55,16 +55,6 @@ class AuditRecord:
     facts: Mapping[str, Fact]
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """An entry's place: its sequence number from 0, and the hex SHA-256 of its line and of the line before."""
-
-    sequence: int
-    digest: str
-    previous: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """A signed statement that the trail `origin` had `size` entries and that the last one's digest was `head`."""

@@ -23,7 +23,7 @@ from proxy.audit.checkpoint import Signer
 from proxy.audit.encoding import Encoding
 from proxy.model.errors import AuditError
 from proxy.model.reason import Reason
-from proxy.model.record import AuditRecord, Checkpoint, Fact, Kind, Link
+from proxy.model.record import AuditRecord, Checkpoint, Fact, Kind
 from proxy.sinks.disk import Disk, RealDisk, prepare_directory, take_lock
 from proxy.sinks.keys import publish_key
 from proxy.sinks.recovery import Left, recover
@@ -62,11 +62,8 @@ class TrailSettings:
     close_within: float = 5.0
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
-    body: bytes
-    waiter: asyncio.Future[Link] | None
-    """None for a posted record: nobody waits, so nobody would repeat it."""
+type _Entry = tuple[bytes, asyncio.Future[None] | None]
+"""An encoded record, and who waits for it. Nobody waits for a posted one, so nobody would repeat it."""
 
 
 class FileTrail:
@@ -155,7 +152,7 @@ class FileTrail:
         """Take no records that somebody waits for while `why` gives a reason: nothing is allowed then."""
         self._hold = why
 
-    async def append(self, record: AuditRecord) -> Link:
+    async def append(self, record: AuditRecord) -> None:
         """Return once `record` is durable. Raises AuditError when it may not be; it is then not in the trail.
 
         Cancelling gives up the wait, not the record.
@@ -164,14 +161,14 @@ class FileTrail:
         if not self.is_writable():
             self._refused += 1
             raise AuditError(f"the audit trail cannot be written: {self._failure or self._hold() or 'it is behind'}")
-        waiter: asyncio.Future[Link] = self._loop.create_future()
-        self._pending.append(_Entry(body, waiter))
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._pending.append((body, waiter))
         self._wake()
-        return await waiter
+        await waiter
 
     def post(self, record: AuditRecord) -> None:
         """Queue `record` behind those before it. It is kept through failures, and written first afterwards."""
-        entry = _Entry(_encode_somehow(self._encoding, record), None)
+        entry = (_encode_somehow(self._encoding, record), None)
         if len(self._pending) >= 2 * self._settings.backlog or self._writer is None or self._writer.done():
             self._lost += 1
             self._failure = self._failure or "records are being lost"
@@ -364,14 +361,7 @@ class FileTrail:
 
     async def _write(self, entries: Sequence[_Entry], *, fresh: bool) -> None:
         """Chain, write, sync; only then is the head moved and anyone told. Raises OSError with nothing changed."""
-        size, previous = self._head.size, self._head.digest
-        lines: list[bytes] = []
-        told: list[tuple[asyncio.Future[Link], Link]] = []
-        for entry, (line, digest) in zip(entries, chain(self._head, [entry.body for entry in entries]), strict=True):
-            lines.append(line)
-            if entry.waiter is not None:
-                told.append((entry.waiter, Link(sequence=size, digest=digest, previous=previous)))
-            size, previous = size + 1, digest
+        lines, head = chain(self._head, [body for body, _ in entries])
         payload = b"".join(lines)
         fresh = fresh or self._segments.needs_fresh
         self._batch_since = self._loop.time()
@@ -379,12 +369,12 @@ class FileTrail:
             await self._on_thread(self._segments.commit, payload, self._head.size, fresh=fresh)
         finally:
             self._batch_since = None
-        self._head = Head(size, previous)
+        self._head = head
         if fresh:
             self._begun_at = self._loop.time()
-        for waiter, place in told:
-            if not waiter.done():
-                waiter.set_result(place)
+        for _, waiter in entries:
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
         for tee in self._tees:
             with suppress(Exception):
                 tee(payload)
@@ -417,21 +407,21 @@ class FileTrail:
 
     def _fail_waiters(self) -> None:
         kept: deque[_Entry] = deque()
-        for entry in self._pending:
-            if entry.waiter is None:
-                kept.append(entry)
+        for body, waiter in self._pending:
+            if waiter is None:
+                kept.append((body, None))
                 continue
             self._refused += 1
-            if not entry.waiter.done():
-                entry.waiter.set_exception(AuditError("the audit trail could not be written"))
+            if not waiter.done():
+                waiter.set_exception(AuditError("the audit trail could not be written"))
         self._pending = kept
 
     def _own(self, kind: Kind, facts: dict[str, Fact]) -> _Entry:
-        return _Entry(self._encoding.encode(AuditRecord(kind=kind, at=self._now(), facts=facts)), None)
+        return self._encoding.encode(AuditRecord(kind=kind, at=self._now(), facts=facts)), None
 
     def _preface(self) -> list[_Entry]:
         """Return what a fresh segment begins with, after what says how it follows."""
-        return [_Entry(self._encoding.encode(record), None) for record in self._encoding.preface(self._now())]
+        return [(self._encoding.encode(record), None) for record in self._encoding.preface(self._now())]
 
     def _follows(self) -> dict[str, Fact]:
         """Say where the segment before ends: what may stand after that in it is no part of the trail."""

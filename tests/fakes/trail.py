@@ -1,10 +1,9 @@
 """A trail in memory that remembers, and that fails on demand with or without having kept the record."""
 
 from collections.abc import Container
-from hashlib import sha256
 
 from proxy.model.errors import AuditError
-from proxy.model.record import AuditRecord, Kind, Link
+from proxy.model.record import AuditRecord, Kind
 
 
 class RecordingTrail:
@@ -20,17 +19,14 @@ class RecordingTrail:
         self.appends = 0
         self._fail_on = {fail_on} if isinstance(fail_on, int) else fail_on
         self._persist_anyway = persist_anyway
-        self._digest = "0" * 64
 
-    async def append(self, record: AuditRecord) -> Link:
+    async def append(self, record: AuditRecord) -> None:
         self.appends += 1
         fails = self.appends in self._fail_on or not self.writable
         if not fails or self._persist_anyway:
             self.records.append(record)
         if fails:
             raise AuditError("the trail fails on demand")
-        previous, self._digest = self._digest, sha256(f"{self._digest}{record}".encode()).hexdigest()
-        return Link(sequence=len(self.records) - 1, digest=self._digest, previous=previous)
 
     def post(self, record: AuditRecord) -> None:
         self.records.append(record)

@@ -16,7 +16,7 @@ from proxy.model.event import CiEvent, Unblocked
 from proxy.model.identity import JobContext, Principal, Session
 from proxy.model.intent import BodyPrefix, RequestView
 from proxy.model.reason import Reason
-from proxy.model.record import AuditRecord, Kind, Link
+from proxy.model.record import AuditRecord, Kind
 from tests.fakes.clock import FixedClock
 from tests.fakes.entropy import CountingEntropy
 from tests.fakes.trail import RecordingTrail
@@ -228,7 +228,7 @@ async def settle(
 class FullTrail(RecordingTrail):
     """Takes no record."""
 
-    async def append(self, record: AuditRecord) -> Link:
+    async def append(self, record: AuditRecord) -> None:
         raise AuditError("full")
 
 

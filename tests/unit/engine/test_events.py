@@ -17,7 +17,7 @@ from proxy.model.event import CiEvent, Unblocked
 from proxy.model.grant import Secret
 from proxy.model.identity import JobContext, Principal, Session
 from proxy.model.reason import Reason
-from proxy.model.record import AuditRecord, Kind, Link
+from proxy.model.record import AuditRecord, Kind
 from tests.fakes.clock import FixedClock
 from tests.fakes.trail import RecordingTrail
 
@@ -136,11 +136,11 @@ class FullTrail(RecordingTrail):
 
     full = True
 
-    async def append(self, record: AuditRecord) -> Link:
+    async def append(self, record: AuditRecord) -> None:
         if self.full:
             self.full = False
             raise AuditError("full")
-        return await super().append(record)
+        await super().append(record)
 
 
 async def test_listeners_hear_what_is_on_record() -> None:

@@ -20,7 +20,7 @@ from proxy.model.intent import BodyPrefix, BodyWanted, Headers, RequestView
 from proxy.model.kill import Kill, KillScope
 from proxy.model.placeholder import PUBLIC, derive_placeholders
 from proxy.model.reason import Reason
-from proxy.model.record import AuditRecord, Kind, Link
+from proxy.model.record import AuditRecord, Kind
 from tests.fakes.clock import FixedClock
 from tests.fakes.entropy import CountingEntropy
 from tests.fakes.meter import RecordingMeter
@@ -282,9 +282,9 @@ async def test_issued_credentials_are_remembered_within_bounds() -> None:
 class SlowTrail(RecordingTrail):
     """Lets others run before a record is durable, as a disk does."""
 
-    async def append(self, record: AuditRecord) -> Link:
+    async def append(self, record: AuditRecord) -> None:
         await asyncio.sleep(0)
-        return await super().append(record)
+        await super().append(record)
 
 
 async def test_many_requests_of_one_credential_record_it_once() -> None:
@@ -610,7 +610,7 @@ async def test_nothing_is_allowed_without_a_trail() -> None:
 class CancellingTrail(RecordingTrail):
     """Keeps the record of a decision, and cancels whoever waits for it."""
 
-    async def append(self, record: AuditRecord) -> Link:
+    async def append(self, record: AuditRecord) -> None:
         await super().append(record)
         raise asyncio.CancelledError
 

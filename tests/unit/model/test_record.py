@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from proxy.model.record import AuditRecord, Checkpoint, Kind, Link
+from proxy.model.record import AuditRecord, Checkpoint, Kind
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -26,11 +26,10 @@ def test_no_two_kinds_are_the_same() -> None:
     "value, field",
     [
         (AuditRecord(kind=Kind.STARTED, at=AT, facts={}), "facts"),
-        (Link(sequence=0, digest="a", previous="b"), "sequence"),
         (Checkpoint(origin="o", size=1, head="a", at=AT, signed="s"), "head"),
     ],
 )
 def test_what_happened_does_not_change(value: object, field: str) -> None:
-    """Records, links and checkpoints are frozen."""
+    """Records and checkpoints are frozen."""
     with pytest.raises(FrozenInstanceError):
         setattr(value, field, None)
