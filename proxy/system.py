@@ -55,7 +55,7 @@ def trim_memory() -> None:
     """Give back to the system what starting needed and serving does not: parsed files, trust stores, scraps."""
     gc.collect()
     gc.freeze()  # what is alive now lives until the end: the collector need not look at it again
-    gc.set_threshold(20_000, 20, 20)  # a flow makes many small values and no cycles
+    gc.set_threshold(10_000, 3, 3)  # a flow makes many small values and no cycles, a broken connection few
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; elsewhere the allocator sees to it
     if trim is not None:
         trim(0)

@@ -291,6 +291,8 @@ class Connection:
     async def _start_tls(self, context: ssl.SSLContext) -> None:
         """Answer 200 and become the TLS server in one step: no byte is read in between. Raises ProtocolError."""
         wire = self.wire
+        if wire.lost:
+            raise ProtocolError("the client is gone", Reason.CLIENT_GONE)
         self._enter(Phase.HANDSHAKE)
         wire.half_close = False  # TLS has no half-close we could keep: uvloop ends both directions
         wire.write(ESTABLISHED)

@@ -93,7 +93,7 @@ class Pool:
             raise
         except OSError:
             raise DialError("the upstream cannot be reached") from None
-        if wire.transport is not transport:
+        if not wire.lost and wire.transport is not transport:
             wire.use(transport)
         return Upstream(key, wire, address, self)
 

@@ -169,15 +169,15 @@ class Pump:
         if self.finished:
             return
         self.finished = True
-        self.error = error
-        self._trailers = None  # a way back to whoever pumps: the collector would have to find it
+        self.error = None if error is None else error.with_traceback(None)  # raised here, it would hold us
         self._source.detach(self._decoder.rest)
         if self._target.source is self._source:
             self._target.source = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        if self._on_end is not None:
-            self._on_end(error)
+        tell, self._on_end, self._trailers = self._on_end, None, None  # ways back to whoever pumps
+        if tell is not None:
+            tell(error)
 
     async def wait(self) -> None:
         """Return when the body is through. Raises the ProtocolError that broke it."""
@@ -185,7 +185,7 @@ class Pump:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         if self.error is not None:
-            raise self.error
+            raise ProtocolError(str(self.error), self.error.reason)
 
     def closing_bytes(self) -> bytes:
         """Return what ends a chunked body: the last chunk and the trailers that may pass."""

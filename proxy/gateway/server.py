@@ -101,7 +101,7 @@ class Gateway:
 
     def _make_wire(self) -> Wire:
         wire = Wire(self._shared)
-        wire.on_connected = lambda: self._accept(wire)
+        wire.on_connected = self._accept
         return wire
 
     def _accept(self, wire: Wire) -> None:

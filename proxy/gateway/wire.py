@@ -98,7 +98,7 @@ class Wire(asyncio.BufferedProtocol):
         self.bytes_out = 0
         self.touched = monotonic()
         self.write_high = shared.write_high
-        self.on_connected: Callable[[], None] | None = None
+        self.on_connected: Callable[[Wire], None] | None = None
         self.on_lost: Callable[[], None] | None = None
         self.closed: asyncio.Future[None] | None = None
         self._error: ProtocolError | None = None
@@ -114,7 +114,7 @@ class Wire(asyncio.BufferedProtocol):
         """Take the transport."""
         self.use(cast("asyncio.Transport", transport))
         if self.on_connected is not None:
-            self.on_connected()
+            self.on_connected(self)
 
     def use(self, transport: asyncio.Transport) -> None:
         """Speak through `transport` from now on."""
@@ -153,14 +153,17 @@ class Wire(asyncio.BufferedProtocol):
         self.broken = self.broken or exc is not None or not self.eof
         self.lost = self.eof = True
         self.stalled_since = None
-        if self._reader is not None:
-            self._reader.end()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.end()
         self._wake()
         self._wake_writer()
         if self.closed is not None and not self.closed.done():
             self.closed.set_result(None)
         if self.on_lost is not None:
             self.on_lost()
+        # It knows us, as the reader does: together we would stay until a collection, tens of KiB for each connection.
+        self.transport = cast("asyncio.Transport", None)
 
     def pause_writing(self) -> None:
         """Stop reading from whoever feeds us."""
@@ -234,7 +237,7 @@ class Wire(asyncio.BufferedProtocol):
             try:
                 await waiter
             finally:
-                self._waiter = None
+                self._waiter = waiter = None
         return len(self.buffer) > size
 
     async def read_head(self) -> bytes | None:
@@ -252,7 +255,7 @@ class Wire(asyncio.BufferedProtocol):
                 try:
                     await waiter
                 finally:
-                    self._waiter = None
+                    self._waiter = waiter = None  # an error from it would hold us, and we it
             if len(self.buffer) == size:
                 if size:
                     raise ProtocolError("the connection ended inside a head", Reason.REQUEST_MALFORMED)
@@ -301,6 +304,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close now; what was not handed over is lost."""
+        self._error = None  # as an error that was raised it knows who waited for us
         if not self.lost and self.transport is not None:
             self.transport.abort()
 

@@ -1,11 +1,17 @@
 """How connections end: clocks, limits, drain, and exactly one record for each."""
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
 
+from proxy.gateway.front import Connection
+from proxy.gateway.lane import Exchange
 from proxy.gateway.limits import Limits
+from proxy.gateway.pumps import Pump
+from proxy.gateway.relay import Relay
+from proxy.gateway.wire import Wire
 from proxy.model.errors import DialError
 from proxy.model.grant import Edits, Secret
 from proxy.model.reason import Reason
@@ -308,3 +314,69 @@ async def test_a_silent_tunnel_is_ended(make_stage: MakeStage) -> None:
     await stage.settled()
     assert stage.engine.last_outcome.reason is Reason.CLIENT_TIMEOUT
     await stage.stop()
+
+
+@pytest.mark.parametrize(
+    "end", ["close", "reset", "malformed", "denied", "cut", "untunnelled", "idle", "lost upstream", "broken answer"]
+)
+async def test_what_is_closed_leaves_nothing_behind(make_stage: MakeStage, end: str) -> None:
+    """However a connection ends, all that it held is freed at once: what a collection must find may wait for hours."""
+    stage = await make_stage(SHORT if end == "idle" else None)
+    stage.engine.denied_paths.add("/denied")
+    gc.collect()
+    gc.disable()
+    try:
+        before = _alive()
+        for _ in range(3):
+            await _end_by(stage, end)
+        stage.origin.kick()
+        await stage.settled()
+        await until(lambda: stage.gateway._pool.kept == 0)
+        await until(lambda: _alive() == before)
+    finally:
+        gc.enable()
+    await stage.stop()
+
+
+async def _end_by(stage: Stage, end: str) -> None:
+    client = await (stage.client() if end == "untunnelled" else stage.tunnel())
+    client.send(plain() if end == "untunnelled" else inner())
+    assert (await client.reply())[0] == 200
+    match end:
+        case "malformed":
+            client.send(inner("GET", "/", "Content-Length: x"))
+            status = (await client.reply())[0]
+            assert status == 400
+        case "denied":
+            client.send(inner(path="/denied"))
+            assert (await client.reply())[0] == 403
+        case "cut":
+            client.send(inner("PUT", "/", "Content-Length: 9", body=b"1234"))
+            await until(lambda: stage.origin.received[-1].endswith(b"1234"))
+        case "lost upstream":
+            stage.origin.answer = lambda _, writer: writer.transport.abort()
+            client.send(inner("POST", "/", "Content-Length: 0"))
+            assert (await client.reply())[0] == 502
+            stage.origin.answer = None
+        case "broken answer":
+            stage.origin.answer = _break_off
+            client.send(inner())
+            await client.rest()
+            stage.origin.answer = None
+        case "idle":
+            await client.rest()
+        case _:
+            pass
+    if end in {"reset", "cut"}:
+        client.abort()
+    else:
+        client.writer.close()
+
+
+def _break_off(_: bytearray, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+    writer.close()
+
+
+def _alive() -> int:
+    return sum(type(each) in {Wire, Connection, Exchange, Relay, Pump} for each in gc.get_objects())
