@@ -13,6 +13,7 @@ import orjson
 
 from proxy.audit.canonical import VERSION
 from proxy.model.errors import AuditError
+from proxy.model.quick import quick
 
 NO_DIGEST: Final = "0" * 64
 """What the first record of a trail has for `prev`."""
@@ -36,6 +37,7 @@ class Head:
 BEGINNING: Final = Head(0, NO_DIGEST)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """The fields in front of every record."""
@@ -70,9 +72,8 @@ def read_envelope(line: bytes) -> Envelope:
     found = _ENVELOPE.match(line)
     if found is None:
         raise AuditError("not a record")
-    return Envelope(
-        int(found["v"]), int(found["seq"]), found["prev"].decode(), found["at"].decode(), found["kind"].decode()
-    )
+    version, sequence, previous, at, kind = found.groups()
+    return Envelope(int(version), int(sequence), previous.decode(), at.decode(), kind.decode())
 
 
 def is_torn(line: bytes) -> bool:
@@ -80,9 +81,12 @@ def is_torn(line: bytes) -> bool:
     return not line.endswith(b"\n") or b"\0" in line
 
 
-def read_record(line: bytes) -> dict[str, Any]:
-    """Return a line as a mapping. Raises AuditError when it is not one record in the form we write."""
-    if read_envelope(line).version != VERSION:
+def read_record(line: bytes, envelope: Envelope | None = None) -> dict[str, Any]:
+    """Return a line as a mapping. Raises AuditError when it is not one record in the form we write.
+
+    `envelope` is the line's, where the caller has read it already.
+    """
+    if (envelope or read_envelope(line)).version != VERSION:
         raise AuditError("a record of another version; use the jobgate that wrote it")
     if not line.endswith(b"}\n") or not line.isascii():
         raise AuditError("a torn record")
@@ -93,9 +97,12 @@ def read_record(line: bytes) -> dict[str, Any]:
     return record
 
 
-def verify_link(head: Head, line: bytes) -> Head:
-    """Return the head after `line`. Raises AuditError, saying what is wrong, when `line` does not follow `head`."""
-    envelope = read_envelope(line)
+def verify_link(head: Head, line: bytes, envelope: Envelope | None = None) -> Head:
+    """Return the head after `line`. Raises AuditError, saying what is wrong, when `line` does not follow `head`.
+
+    `envelope` is the line's, where the caller has read it already.
+    """
+    envelope = envelope or read_envelope(line)
     if not line.endswith(b"}\n"):
         raise AuditError("a torn record")
     if envelope.sequence != head.size:

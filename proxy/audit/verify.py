@@ -139,7 +139,7 @@ class TrailWalk:
             return
         try:
             envelope = read_envelope(line)
-            record = read_record(line)
+            record = read_record(line, envelope)
         except AuditError as error:
             self._report(segment.line, str(error))
             return
@@ -197,7 +197,7 @@ class TrailWalk:
         if head.digest == "":  # already reported: nothing to compare with
             head = Head(head.size, envelope.previous)
         try:
-            self._head = verify_link(head, line)
+            self._head = verify_link(head, line, envelope)
         except AuditError as error:
             self._report(self._segment.line, str(error))
             self._head = Head(envelope.sequence + 1, sha256(line).hexdigest())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from proxy.audit.chain import BEGINNING, Head, is_torn, read_envelope, read_record, verify_link
+from proxy.audit.chain import BEGINNING, Envelope, Head, is_torn, read_envelope, read_record, verify_link
 from proxy.audit.checkpoint import split_notes
 from proxy.audit.naming import CHECKPOINTS, segment_start
 from proxy.model.errors import AuditError
@@ -93,28 +93,27 @@ def _walk_segment(walk: _Walk, path: Path, stop: int | None) -> None:
             if stop is None:
                 return
             raise AuditError(f"{path.name} has a torn record, and another segment follows: {_ADVICE}")
-        if walk.head is None:
-            envelope = read_envelope(line)
-            walk.head = Head(envelope.sequence, envelope.previous)
         try:
-            walk.head = verify_link(walk.head, line)
+            envelope = read_envelope(line)
+            head = walk.head or Head(envelope.sequence, envelope.previous)
+            walk.head = verify_link(head, line, envelope)
         except AuditError as error:
             raise AuditError(f"{path.name}: {error}: {_ADVICE}") from None
         walk.kept += len(line)
-        _note_flow(walk, line)
+        _note_flow(walk, line, envelope)
 
 
 _ADVICE: Final = "run `jobgate audit verify`, keep the directory as it is, and start with another one"
 
 
-def _note_flow(walk: _Walk, line: bytes) -> None:
+def _note_flow(walk: _Walk, line: bytes, envelope: Envelope) -> None:
     assert walk.open_flows is not None  # noqa: S101 - for mypy
-    kind = read_envelope(line).kind
+    kind = envelope.kind
     if kind == Kind.TRAIL_OPENED:
         walk.open_flows.clear()
     if kind not in _FLOW_KINDS:
         return
-    record = read_record(line)
+    record = read_record(line, envelope)
     flow = str(record.get("flow"))
     if kind == Kind.DECISION and record.get("effect") == "allow":
         walk.open_flows[flow] = None
