@@ -77,6 +77,15 @@ class Outbound:
         self._connect_to = dict(connect_to or {})
         self._slots = asyncio.Semaphore(_CONNECTIONS)
 
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """What others are verified by."""
+        return self._trust
+
+    def verify_by(self, trust: ssl.SSLContext) -> None:
+        """Believe what `trust` believes from now on."""
+        self._trust = trust
+
     async def call(self, call: Call) -> Answer:
         """Return the answer. Raises OutboundError."""
         target = _read_url(call.url)

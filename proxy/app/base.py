@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from proxy.connectors.registry import connector_scopes
 from proxy.control.notices import Notices
 from proxy.engine.approvals import Question
 from proxy.gateway.limits import Limits
-from proxy.gateway.tls import CertificateAuthority, upstream_context
+from proxy.gateway.tls import CertificateAuthority, Roots
 from proxy.model.errors import RuleFileError
 from proxy.model.record import AuditRecord, Fact, Kind
 from proxy.outbound import Outbound
@@ -44,7 +43,7 @@ class Base:
     trail: FileTrail
     rules: RuleReloader
     ca: CertificateAuthority
-    trust: ssl.SSLContext
+    roots: Roots
     outbound: Outbound
 
 
@@ -67,7 +66,7 @@ async def lay_base(settings: Settings, undo: contextlib.AsyncExitStack) -> Base:
         trail=trail,
         rules=rules,
         ca=reach.ca,
-        trust=reach.trust,
+        roots=reach.roots,
         outbound=reach.outbound,
     )
 
@@ -81,14 +80,14 @@ class _Reach:
     """The CA that jobs trust, and what we call others with, which never trusts that CA."""
 
     ca: CertificateAuthority
-    trust: ssl.SSLContext
+    roots: Roots
     outbound: Outbound
 
 
 async def _reach(settings: Settings) -> _Reach:
     ca = await asyncio.to_thread(_make_ca, settings)
-    trust = await asyncio.to_thread(upstream_context, settings.upstream.trust, ca)
-    return _Reach(ca, trust, Outbound(trust, connect_map(settings)))
+    roots = await asyncio.to_thread(Roots, settings.upstream.trust, ca)
+    return _Reach(ca, roots, Outbound(roots.context, connect_map(settings)))
 
 
 def own_issuer(settings: Settings, parts: ConnectorParts) -> OwnIssuer | None:

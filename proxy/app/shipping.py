@@ -220,7 +220,7 @@ def _servers(name: str, given: NatsSink, form: str, base: Base) -> nats.Servers:
         urls=given.servers,
         subject=given.subject,
         form=form,
-        trust=None if given.plain else base.trust,
+        trust=None if given.plain else lambda: base.outbound.trust,
         credentials=given.credentials,
         token=None if given.token is None else read_token(f"sinks.{name}.token", given.token, _SHORTEST_TOKEN),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy import __version__
 from proxy.app.base import Base, gateway_limits, lay_base, notices, own_issuer
 from proxy.app.intake import empty_queue, event_server
+from proxy.app.roots import RootsKeeper
 from proxy.app.sealing import keep_turning
 from proxy.app.shipping import Shipped, Shipping, audit_shipped, keep_only_wanted, make_shipping
 from proxy.config import Settings, connect_map, control_place, operator_token, trusted_issuers
@@ -68,6 +69,7 @@ class Sidecar:
     engine: Engine
     dialer: Dialer
     gateway: Gateway
+    roots: RootsKeeper
     metrics: Metrics
     issuer: OwnIssuer | None
     own: OwnIdentity | None
@@ -116,12 +118,13 @@ class Sidecar:
     def warnings(self) -> list[str]:
         """Return what an operator should mend though the proxy serves: an older rule set, an issuer that is down."""
         found = [Reason.RULES_UNAVAILABLE.value] if self.base.rules.status.problems else []
+        found += [] if self.roots.problem is None else [self.roots.problem]
         found += [f"{name}: {said}" for name, said in self.shipping.troubles().items()]
         found += [] if self.logs is None else self.logs.troubles()
         return found + ([Reason.ISSUER_UNAVAILABLE.value] if self.keys.faults else [])
 
     def request_reload(self) -> None:
-        """Read the rule files again, now."""
+        """Read the rule files again, now, and the roots that upstreams are verified by."""
         self.spawn(self._reload())
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -161,6 +164,7 @@ class Sidecar:
 
     async def _reload(self) -> None:
         await self.base.rules.reload()
+        await self.roots.reload()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -262,8 +266,7 @@ async def _build(
     placeholders = PlaceholderBook()
     parts = ConnectorParts(caller=base.outbound, clock=clock, find_secret=placeholders.find_secret)
     issuer = own_issuer(settings, parts)
-    parts = replace(parts, issuer=issuer)
-    minter = CredentialMinter(build_connectors(parts), clock)
+    minter = CredentialMinter(build_connectors(replace(parts, issuer=issuer)), clock)
     metrics = Metrics()
     approvals, builds = ApprovalBook(), BuildBook()
     logs = await _open_logs(settings, base, undo)
@@ -281,7 +284,7 @@ async def _build(
     desk, engine = _lay_path(settings, issuers, base, given)
     dialer = Dialer(
         AddressPolicy(),  # nothing private until our own places are known, see `_begin`
-        base.trust,
+        base.roots.context,
         connect_to=connect_map(settings),
         limits=DialLimits(total=settings.limits.connect.total_seconds()),
     )
@@ -300,6 +303,7 @@ async def _build(
         engine=engine,
         dialer=dialer,
         gateway=gateway,
+        roots=_keep_roots(base, dialer, gateway),
         metrics=metrics,
         issuer=issuer,
         own=None if settings.identity is None else OwnIdentity(settings.identity, desk),
@@ -312,6 +316,13 @@ async def _build(
         shipping=make_shipping(settings, base, shipped),
         logs=logs,
     )
+
+
+def _keep_roots(base: Base, dialer: Dialer, gateway: Gateway) -> RootsKeeper:
+    def note(kind: Kind, facts: Mapping[str, Fact]) -> None:
+        base.trail.post(AuditRecord(kind=kind, at=base.clock.now(), facts=facts))
+
+    return RootsKeeper(base.roots, (dialer.verify_by, base.outbound.verify_by, lambda _: gateway.close_kept()), note)
 
 
 async def _open_logs(settings: Settings, base: Base, undo: contextlib.AsyncExitStack) -> "Logs | None":
@@ -371,6 +382,7 @@ async def _begin(sidecar: Sidecar, local_job: LocalJob | None) -> None:
     if (retention := sidecar.settings.audit.retention) is not None:
         sidecar.spawn(keep_only_wanted(retention, sidecar.shipped, sidecar.shipping, sidecar.base.clock))
     sidecar.spawn(sidecar.base.rules.watch())
+    sidecar.spawn(sidecar.roots.watch())
     sidecar.spawn(_sweep(desk))
     if sidecar.settings.audit.seal is not None:
         sidecar.spawn(_turn_keys(sidecar))

@@ -155,6 +155,8 @@ FIELDS: Final[Mapping[Kind, Mapping[str, Any]]] = {
     Kind.STOPPED: {"open_flows": _I},
     Kind.RULES_LOADED: {"revision": _T, "rules": _I},
     Kind.RULES_REFUSED: {"problems": _TEXTS},
+    Kind.ROOTS_LOADED: {"sha256": _DIGEST},
+    Kind.ROOTS_REFUSED: {"problem": _T},
     Kind.SINK_REFUSED: {"sink": _T, "record": _I, "detail": _T},
     Kind.SECRET_EXPOSED: {
         **_WHO,

@@ -60,6 +60,10 @@ class Dialer:
         """Vet by `policy` from now on."""
         self._policy = policy
 
+    def verify_by(self, trust: ssl.SSLContext) -> None:
+        """Believe what `trust` believes from now on."""
+        self._trust = trust
+
     async def connect[P: asyncio.BaseProtocol](
         self, authority: Authority, *, secure: bool, protocol_factory: Callable[[], P]
     ) -> tuple[asyncio.Transport, P, str]:

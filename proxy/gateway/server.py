@@ -74,6 +74,10 @@ class Gateway:
             connection.end_session(session_id)
         self._pool.close_session(session_id)
 
+    def close_kept(self) -> None:
+        """Close idle upstream connections, which were verified by what may no longer be believed."""
+        self._pool.close()
+
     def close_flows(self, flow_ids: frozenset[str]) -> None:
         """End these flows."""
         for connection in list(self._tasks.values()):

@@ -198,6 +198,37 @@ def upstream_context(trust: Path | None, own: CertificateAuthority | None = None
     return context
 
 
+class Roots:
+    """What upstreams are verified by, as the file was when it was last read (T39). Raises ConfigError when made."""
+
+    def __init__(self, trust: Path | None, own: CertificateAuthority) -> None:
+        self._trust, self._own = trust, own
+        self._stamp = self._look()
+        self.context = upstream_context(trust, own)
+
+    @property
+    def digest(self) -> str:
+        """The hex SHA-256 of the roots in force, in the order of their encodings: names them on record."""
+        return hashlib.sha256(b"".join(sorted(self.context.get_ca_certs(binary_form=True)))).hexdigest()
+
+    def reload(self) -> bool:
+        """Read the file if it is another one by now; return whether it was. Raises ConfigError: the old roots stay."""
+        stamp = self._look()
+        if stamp == self._stamp:
+            return False
+        self.context = upstream_context(self._trust, self._own)
+        self._stamp = stamp
+        return True
+
+    def _look(self) -> tuple[int, int, int] | None:
+        path = self._trust or _public_file()
+        try:
+            found = path.stat() if path is not None else None
+        except OSError:
+            found = None
+        return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 def _expect(host: str) -> Any:
     """Return an SNI callback that accepts `host` and nothing else; an address has no SNI (RFC 6066 3)."""
     wanted = None if _is_address(host) else host
@@ -231,11 +262,16 @@ def _read_key(path: Path) -> Any:
 
 def _public_roots() -> bytes:
     """Return the machine's own trust store as PEM; empty where there is none."""
+    path = _public_file()
+    return b"" if path is None else path.read_bytes()
+
+
+def _public_file() -> Path | None:
     paths = ssl.get_default_verify_paths()
     for path in (paths.openssl_cafile, "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"):
-        with contextlib.suppress(OSError):
-            return Path(path).read_bytes()
-    return b""
+        if os.access(path, os.R_OK):
+            return Path(path)
+    return None
 
 
 @contextlib.contextmanager

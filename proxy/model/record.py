@@ -18,6 +18,8 @@ class Kind(StrEnum):
     STOPPED = "proxy.stopped"
     RULES_LOADED = "rules.loaded"
     RULES_REFUSED = "rules.refused"
+    ROOTS_LOADED = "roots.loaded"
+    ROOTS_REFUSED = "roots.refused"
     SESSION_OPENED = "session.opened"
     SESSION_REFUSED = "session.refused"
     SESSION_CLOSED = "session.closed"

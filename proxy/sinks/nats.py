@@ -6,7 +6,7 @@ in between cannot change their order. Source: NATS documentation, "JetStream mod
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,7 @@ class Servers:
     urls: tuple[str, ...]
     subject: str
     form: str
-    trust: ssl.SSLContext | None
+    trust: Callable[[], ssl.SSLContext] | None
     credentials: Path | None = None
     token: Secret | None = field(default=None, repr=False)
 
@@ -77,7 +77,7 @@ class NatsSink:
             to = self._to
             options: dict[str, Any] = {"allow_reconnect": False, "connect_timeout": _TIMEOUT, "name": "jobgate"}
             if to.trust is not None:
-                options["tls"] = to.trust
+                options["tls"] = to.trust()
             if to.credentials is not None:
                 options["user_credentials"] = str(to.credentials)
             if to.token is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from proxy.demo.tls import StageRoot
 from proxy.sources.trail import read_keys, verify_trail
 from tests.fakes.sidecar import OPEN, Job, World, rule, wait_until
 from tests.fakes.tools import skip_loudly
@@ -95,6 +96,43 @@ def test_a_new_rule_takes_effect_and_an_old_one_ends(make_world: MakeWorld) -> N
     assert job.curl(*STATUS, "https://other.test/hello") == "200 200"
     revisions = {record["revision"] for record in world.records("flow.decision")}
     assert len(revisions) == 2
+
+
+def test_a_rotated_ca_needs_no_restart(make_world: MakeWorld, tmp_path: Path) -> None:
+    """What `upstream.trust` no longer names is believed no more, kept or not; a file that is none changes nothing."""
+    world = make_world()
+    job, trust = world.open(), world.root.certificate
+    ours, others = trust.read_bytes(), StageRoot(_made(tmp_path / "others")).certificate.read_bytes()
+
+    def answer() -> str:
+        return job.curl("-o", "/dev/null", "-w", "%{http_code}", HELLO)
+
+    def warnings() -> Any:
+        return world.sidecar.api.call("GET", "/readyz").json().get("warnings", [])
+
+    assert answer() == "200"
+    trust.write_bytes(others)
+    wait_until(lambda: len(world.records("roots.loaded")) == 1)
+    assert answer() == "502"
+    assert world.ended(reason="upstream-tls").status == 502
+
+    trust.write_bytes(b"no certificate")
+    wait_until(lambda: any("upstream.trust" in said for said in warnings()))
+    time.sleep(2.5)
+    assert answer() == "502"
+    assert len(world.records("roots.refused")) == 1
+
+    trust.write_bytes(ours)
+    os.kill(world.sidecar.pid, signal.SIGHUP)
+    wait_until(lambda: len(world.records("roots.loaded")) == 2)
+    assert answer() == "200"
+    assert warnings() == []
+    assert len({record["sha256"] for record in world.records("roots.loaded")}) == 2
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 @pytest.mark.parametrize(

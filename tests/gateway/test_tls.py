@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from proxy.gateway.tls import CertificateAuthority, LeafContexts, refuse_key_logging, upstream_context
+from proxy.gateway.tls import CertificateAuthority, LeafContexts, Roots, refuse_key_logging, upstream_context
 from proxy.model.errors import ConfigError
 from tests.gateway.certificates import Authority, as_pem, write_files
 
@@ -362,3 +362,40 @@ def _pem_file(folder: Path, content: bytes) -> Path:
     path = folder / "trust.pem"
     path.write_bytes(content)
     return path
+
+
+def test_changed_roots_are_read_again(ca: CertificateAuthority, tmp_path: Path) -> None:
+    """What is in the file is believed, and no longer what was (T39); what cannot be believed leaves what was there."""
+    before = as_pem(ROOT)
+    file = _pem_file(tmp_path, before)
+    roots = Roots(file, ca)
+    first, named = roots.context, roots.digest
+    assert roots.reload() is False
+    assert roots.context is first
+
+    file.write_bytes(as_pem(Authority()))
+    assert roots.reload() is True
+    (second,) = roots.context.get_ca_certs(binary_form=True)
+    assert second not in first.get_ca_certs(binary_form=True)
+    assert roots.digest != named
+
+    kept = roots.context
+    for content in (b"", b"no certificate", ca.pem):
+        file.write_bytes(content)
+        for _ in range(2):  # said again for as long as it is so
+            with pytest.raises(ConfigError, match=r"upstream\.trust"):
+                roots.reload()
+        assert roots.context is kept
+    file.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        roots.reload()
+    file.write_bytes(before)
+    assert roots.reload() is True
+    assert roots.digest == named
+
+
+def test_the_machines_own_roots_are_watched_too(ca: CertificateAuthority) -> None:
+    """Without a file of the operator's there is still one to look at."""
+    roots = Roots(None, ca)
+    assert roots.reload() is False
+    assert roots._look() is not None
