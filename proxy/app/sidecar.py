@@ -20,6 +20,7 @@ from proxy.connectors.own_issuer import OwnIssuer
 from proxy.connectors.parts import ConnectorParts
 from proxy.connectors.registry import build_connectors
 from proxy.control.kill_file import KillFile, load_kills
+from proxy.control.lag import LoopLag
 from proxy.control.metrics import Metrics
 from proxy.control.routes import ControlParts, Routes
 from proxy.control.server import ControlServer
@@ -451,7 +452,9 @@ async def _sweep(desk: SessionDesk) -> None:
 
 
 def _publish_gauges(sidecar: Sidecar) -> None:
-    watch = sidecar.metrics.watch
+    watch, lag = sidecar.metrics.watch, LoopLag()
+    sidecar.spawn(lag.watch())
+    watch("loop_lag_seconds", "The longest wait for the event loop in half a minute.", lambda: lag.seconds)
     watch("sessions", "Open sessions.", lambda: float(len(sidecar.desk.sessions)))
     watch("connections", "Open client connections.", lambda: float(sidecar.gateway.open_connections))
     watch("open_flows", "Allowed exchanges without an outcome yet.", lambda: float(sidecar.engine.open_flows))
@@ -468,4 +471,6 @@ def _publish_gauges(sidecar: Sidecar) -> None:
     if queues := sidecar.shipping.queues:
         kept = lambda: {one.name: float(one.size) for one in queues}  # noqa: E731
         each("anchored", "Records covered by the last checkpoint kept there.", "anchor", kept)
-    watch("rules_amber", "1 while the files on disk are not those in force.", lambda: float(bool(sidecar.warnings())))
+    refused = lambda: float(bool(sidecar.base.rules.status.problems))  # noqa: E731
+    watch("rules_amber", "1 while the rule files on disk are not those in force.", refused)
+    watch("warnings", "What /readyz warns of.", lambda: float(len(sidecar.warnings())))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -133,6 +134,19 @@ def test_a_rotated_ca_needs_no_restart(make_world: MakeWorld, tmp_path: Path) ->
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def test_every_metric_is_explained(make_world: MakeWorld) -> None:
+    """What `/metrics` shows of jobgate stands in docs/operating.md, and what stands there is shown."""
+    world = make_world()
+    world.open().curl(*STATUS, HELLO)
+    shown = world.sidecar.api.call("GET", "/metrics").body.decode()
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    families = set(re.findall(r"^# TYPE (jobgate_[a-z_]+) ", shown, re.MULTILINE))
+    named = set(re.findall(r"`(jobgate_[a-z_]+)", page))
+    assert {"jobgate_loop_lag_seconds", "jobgate_warnings", "jobgate_decisions_total"} <= families
+    assert families <= named
+    assert named - families == {"jobgate_sink_delivered", "jobgate_sink_behind_bytes", "jobgate_anchored"}  # none here
 
 
 @pytest.mark.parametrize(
