@@ -259,7 +259,7 @@ MAGIC = [
 
 @pytest.mark.parametrize("attack", [pytest.param(row, id=row.name) for row in (*SPELLED, *MATCHED, *MAGIC)])
 def test_a_name_is_what_a_rule_says_and_nothing_like_it(stage: AttackStage, attack: Attack) -> None:
-    """One spelling of every name, matched label by label, and no name that the proxy answers itself (A11, A12, A23)."""
+    """One spelling of a name, label by label, and no name that the proxy itself serves (A11, A12, A23, T19)."""
     assert find_harm(stage, attack) == []
 
 

@@ -85,7 +85,7 @@ async def test_dripping_one_byte_at_a_time_does_not_stop_the_clock(make_stage: M
 async def test_a_slow_upstream_is_not_waited_for(
     make_stage: MakeStage, reply: bytes, status: bytes, reason: Reason
 ) -> None:
-    """An upstream that stops before its answer is a 504, inside it a cut; both are on record."""
+    """An upstream that stops before its answer is a 504, inside it a cut; both are on record (T33)."""
     stage = await make_stage(SHORT)
     stage.origin.reply = reply
     client = await stage.client()
@@ -217,7 +217,7 @@ async def test_too_many_connections_are_turned_away(make_stage: MakeStage) -> No
 
 
 async def test_a_drain_finishes_what_was_asked_and_closes_the_rest(make_stage: MakeStage) -> None:
-    """Idle connections close, an open exchange gets its answer with `connection: close`, new ones are not accepted."""
+    """Idle connections close, an open exchange gets its answer with `connection: close`, none is accepted (T46)."""
     stage = await make_stage()
     stage.origin.answer = lambda got, writer: None
     idle, busy = await stage.client(), await stage.client()

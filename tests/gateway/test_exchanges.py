@@ -159,7 +159,7 @@ async def test_a_half_closed_client_still_gets_its_answer(stage: Stage) -> None:
 
 @pytest.mark.parametrize("denied", [False, True])
 async def test_an_expectation_is_decided_before_the_body(stage: Stage, *, denied: bool) -> None:
-    """Denied: the final answer without a 100. Allowed: the upstream's own 100 is passed on, then the body flows."""
+    """Denied: the final answer and no 100. Allowed: the upstream's own 100 is passed on, then the body flows (T26)."""
 
     def answer(got: bytearray, writer: asyncio.StreamWriter) -> None:
         if got.endswith(b"\r\n\r\n"):
