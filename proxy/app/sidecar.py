@@ -323,7 +323,9 @@ def _keep_roots(base: Base, dialer: Dialer, gateway: Gateway) -> RootsKeeper:
     def note(kind: Kind, facts: Mapping[str, Fact]) -> None:
         base.trail.post(AuditRecord(kind=kind, at=base.clock.now(), facts=facts))
 
-    return RootsKeeper(base.roots, (dialer.verify_by, base.outbound.verify_by, lambda _: gateway.close_kept()), note)
+    return RootsKeeper(
+        base.roots, (dialer.verify_by, base.outbound.verify_by, lambda _: gateway.renew_upstreams()), note
+    )
 
 
 async def _open_logs(settings: Settings, base: Base, undo: contextlib.AsyncExitStack) -> "Logs | None":

@@ -22,10 +22,11 @@ class Upstream:
     A byte nobody asked for, or the end, and the connection is gone: that is how responses are smuggled.
     """
 
-    __slots__ = ("_pool", "address", "idle_since", "key", "reused", "wire")
+    __slots__ = ("_pool", "address", "generation", "idle_since", "key", "reused", "wire")
 
-    def __init__(self, key: Key, wire: Wire, address: str, pool: "Pool") -> None:
+    def __init__(self, key: Key, wire: Wire, address: str, pool: "Pool", generation: int) -> None:
         self._pool = pool
+        self.generation: Final = generation
         self.key: Final = key
         self.wire: Final = wire
         self.address: Final = address
@@ -50,6 +51,7 @@ class Pool:
         self._limits = limits
         self._kept: defaultdict[Key, list[Upstream]] = defaultdict(list)
         self._count = 0
+        self._generation = 0
 
     @property
     def kept(self) -> int:
@@ -75,7 +77,7 @@ class Pool:
     async def dial(self, key: Key, *, half_close: bool = False) -> Upstream:
         """Open a new connection. Raises DialError."""
         _, host, port, secure = key
-        authority = Authority(host, port)
+        authority, generation = Authority(host, port), self._generation
 
         def make_wire() -> Wire:
             wire = Wire(self._shared)
@@ -95,14 +97,15 @@ class Pool:
             raise DialError("the upstream cannot be reached") from None
         if not wire.lost and wire.transport is not transport:
             wire.use(transport)
-        return Upstream(key, wire, address, self)
+        return Upstream(key, wire, address, self, generation)
 
     def keep(self, upstream: Upstream) -> None:
         """Keep a connection whose last exchange is complete; too many, and it is closed instead."""
         wire = upstream.wire
         wire.source = None
         line = self._kept[upstream.key]
-        if wire.eof or wire.buffer or len(line) >= self._limits.upstream_kept or self._is_full():
+        is_welcome = upstream.generation == self._generation and len(line) < self._limits.upstream_kept
+        if wire.eof or wire.buffer or not is_welcome or self._is_full():
             if not line:
                 del self._kept[upstream.key]
             wire.close()
@@ -134,6 +137,11 @@ class Pool:
         for key in [key for key in self._kept if key[0] == session_id]:
             for upstream in list(self._kept[key]):
                 self.forget(upstream)
+
+    def renew(self) -> None:
+        """Use no connection again that was opened until now: by what was believed then, others may not be any more."""
+        self._generation += 1
+        self.close()
 
     def close(self) -> None:
         """Close everything kept."""

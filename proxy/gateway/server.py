@@ -74,9 +74,9 @@ class Gateway:
             connection.end_session(session_id)
         self._pool.close_session(session_id)
 
-    def close_kept(self) -> None:
-        """Close idle upstream connections, which were verified by what may no longer be believed."""
-        self._pool.close()
+    def renew_upstreams(self) -> None:
+        """Use no upstream connection again that was verified until now; an exchange under way ends on its own."""
+        self._pool.renew()
 
     def close_flows(self, flow_ids: frozenset[str]) -> None:
         """End these flows."""

@@ -250,6 +250,31 @@ async def test_a_drain_that_runs_out_ends_everything_on_record(make_stage: MakeS
     await stage.origin.stop()
 
 
+async def test_renewed_upstreams_are_used_no_more(make_stage: MakeStage) -> None:
+    """A connection that was kept is closed; one that is in use ends its exchange, and is not kept either."""
+    stage = await make_stage()
+    waiting: list[asyncio.StreamWriter] = []
+    busy, idle = await stage.client(), await stage.client()
+    stage.origin.answer = lambda _, writer: waiting.append(writer)
+    busy.send(plain())
+    await until(lambda: len(waiting) == 1)
+    stage.origin.answer = None
+    idle.send(plain())
+    await idle.reply()
+    await until(lambda: stage.gateway._pool.kept == 1)
+
+    stage.gateway.renew_upstreams()
+    assert stage.gateway._pool.kept == 0
+    waiting[0].write(OK)
+    assert (await busy.reply())[0] == 200
+    assert stage.origin.connections == 2
+    busy.send(plain())
+    assert (await busy.reply())[0] == 200
+    assert stage.origin.connections == 3
+    await until(lambda: stage.gateway._pool.kept == 1)
+    await stage.stop()
+
+
 async def test_a_unix_socket_is_served(stage: Stage, tmp_path: Path) -> None:
     """The same gateway answers on a Unix socket."""
     path = tmp_path / "gateway"
