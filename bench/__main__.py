@@ -32,7 +32,7 @@ def main() -> int:
     # A run that is told to stop ends the programs it started.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     effort = cases.QUICK if arguments.quick else cases.FULL
-    print(_circumstances(), flush=True)
+    print(_circumstances(effort.connections), flush=True)
     rows: list[Row] = []
     failed = False
     with scratch() as folder, run_origin(folder) as origin:
@@ -48,7 +48,7 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _circumstances() -> str:
+def _circumstances(connections: int) -> str:
     shared = cores() < 2
     where = (
         "everything shares one core: ratios are too low"
@@ -59,7 +59,7 @@ def _circumstances() -> str:
     package = "compiled as in the image" if has_compiled() else "interpreted: nothing here compiles it (make compiled)"
     return (
         f"{cores()} cores, Python {platform.python_version()}, jobgate {package}; {where}."
-        f" Load before the start: {busy:.1f}. TLS keep-alive, 1 KiB answers, 64 connections, median of the rounds.\n"
+        f" Load before: {busy:.1f}. TLS keep-alive, 1 KiB answers, {connections} connections, medians of turns.\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""`jobgate run`: start the proxy and serve until SIGTERM or SIGINT; SIGHUP reloads the rules."""
+"""`jobgate run`: start the proxy and serve until SIGTERM or SIGINT; SIGHUP reloads the rules and the roots."""
 
 import asyncio
 import os

@@ -269,7 +269,7 @@ def _public_roots() -> bytes:
 def _public_file() -> Path | None:
     paths = ssl.get_default_verify_paths()
     for path in (paths.openssl_cafile, "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"):
-        if os.access(path, os.R_OK):
+        if Path(path).is_file() and os.access(path, os.R_OK):
             return Path(path)
     return None
 

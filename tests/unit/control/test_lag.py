@@ -11,7 +11,7 @@ async def test_a_blocked_loop_is_late() -> None:
     lag = LoopLag()
     assert lag.seconds == 0.0
     watching = asyncio.create_task(lag.watch())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0)  # it begins to wait
     time.sleep(1.0)  # noqa: ASYNC251 - what must not be done
     while not lag.seconds:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.01)
